@@ -10,7 +10,6 @@ check:
     uv run mypy
     uv run lint-imports
     uv run python scripts/docs_reference.py --check
-    uv run python scripts/man_page.py --check
 
 # The tests, or those of a path: `just test tests/cli`.
 test *arguments:
@@ -29,7 +28,6 @@ fix:
     uv run ruff check --fix .
     uv run ruff format .
     uv run python scripts/docs_reference.py
-    uv run python scripts/man_page.py
 
 # Fine-tune the tiny model, before and after.
 demo:

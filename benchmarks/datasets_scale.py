@@ -3,6 +3,7 @@
     uv run python benchmarks/datasets_scale.py                      # 10^4 and 10^5 rows
     uv run python benchmarks/datasets_scale.py --rows 1000000       # takes minutes
     uv run python benchmarks/datasets_scale.py --peers              # `datasets` too: load and tokenize the same rows
+    uv run python benchmarks/datasets_scale.py --peers swift lf     # ms-swift and LLaMA-Factory as well
 
 2,000 images, five rows each in turn, one question and one answer of about 15 words; base model `tiny`. CPU seconds and
 MiB are those of all processes of a command together: read from /proc twice a second, memory as its proportional set
@@ -192,6 +193,24 @@ def tokenize_with_datasets(path: str) -> None:
     print(len(loaded.map(encode, batched=True, num_proc=2)))
 
 
+def prepare(key: str, path: Path, work: Path, environments: Path) -> Cost:
+    """A trainer's own preparation of the rows: templates and tokens, written to a cache; it starts up as it does."""
+    from harness.environments import make_environment
+    from peers import PEERS
+    from peers.preparation import preparation
+
+    from mg_tui.families.registry import load_registry
+
+    model = Path(load_registry().resolve("tiny").source)
+    programs = make_environment(PEERS[key], environments).programs
+    home = Path(tempfile.mkdtemp(dir=work))
+    command, more = preparation(key, model, path, home / key, programs)
+    environment = {**_environment(home, work), "HF_DATASETS_CACHE": str(home / "hf"), "HF_HUB_OFFLINE": "1", **more}
+    cost = measure(command, environment, home, lambda: False)
+    shutil.rmtree(home)
+    return cost
+
+
 def _environment(home: Path, work: Path) -> dict[str, str]:
     return {**os.environ, "MODEL_GARDEN_HOME": str(home), "MODEL_GARDEN_CACHE": str(work / "cache")}
 
@@ -200,7 +219,10 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
-    parser.add_argument("--peers", action="store_true", help="measure `datasets` too")
+    peers = ("datasets", "swift", "lf")
+    parser.add_argument("--peers", nargs="*", choices=peers, help="measure `datasets` too, and these trainers")
+    default = Path.home() / ".cache" / "model-garden-benchmarks" / "envs"
+    parser.add_argument("--environments", type=Path, default=default, help="where trainers are installed")
     parser.add_argument("--tokenize", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.tokenize:
@@ -225,9 +247,11 @@ def main() -> None:
             first, seconds = row_of_array(path, work, count)
             report("row of a JSON array, not indexed", first)
             report("row of a JSON array, indexed", f"{seconds * 1000:.1f} ms")
-            if options.peers:
+            if options.peers is not None:
                 report("datasets: load and tokenize, first", peer(path, work))
                 report("datasets: load and tokenize, second", peer(path, work))
+                for key in sorted({*options.peers} - {"datasets"}):
+                    report(f"{key}: its own preparation", prepare(key, path, work, options.environments))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,8 @@
-"""Write the manual page docs/model-garden.1 from the commands.
-
-    uv run python scripts/man_page.py            # write it
-    uv run python scripts/man_page.py --check    # exit with 1 if it is out of date
+"""The manual page docs/model-garden.1, made from the commands; `scripts/docs_reference.py` writes it.
 
 `man ./docs/model-garden.1` shows it.
 """
 
-import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -96,19 +91,3 @@ def _text(text: str) -> str:
     text = text.replace("\\", r"\e").replace("-", r"\-")
     text = "".join(character if character.isascii() else f"\\[u{ord(character):04X}]" for character in text)
     return rf"\&{text}" if text.startswith((".", "'")) else text
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the page is out of date")
-    check = parser.parse_args().check
-    stale = not MAN_PAGE.exists() or MAN_PAGE.read_text(encoding="utf-8") != man_page()
-    if stale:
-        print(f"{'out of date' if check else 'written'}: docs/{MAN_PAGE.name}")
-        if not check:
-            MAN_PAGE.write_text(man_page(), encoding="utf-8")
-    sys.exit(1 if check and stale else 0)
-
-
-if __name__ == "__main__":
-    main()

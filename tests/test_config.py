@@ -47,7 +47,7 @@ def test_lists_in_the_environment_are_written_with_commas(tmp_path: Path, user_f
         ('[ui]\ntheme = "nrod"\n', r"\[ui\] theme: got 'nrod'; choose one of garden, garden-light"),
         (
             "[ui]\nupdates_per_second = 9\n",
-            r"updates_per_second: got 9; give a number of updates a second from 0.1 to 2",
+            r"updates_per_second: got 9; give a number of updates/s from 0.1 to 2",
         ),
         ("[ui]\nupdates_per_second = true\n", "updates_per_second: got True"),
         ("[paths]\nhome = 3\n", r"\[paths\] home: got 3; give a path"),

@@ -8,6 +8,9 @@ import click
 from mg_tui.cli.model_options import option_group
 
 _SHOWN: Final = 5
+DEFAULT_AGREEMENT: Final = 1.0
+# Of files that llama.cpp computes: where two tokens are almost equally likely, the other one may win.
+GGUF_AGREEMENT: Final = 0.9
 
 
 # What both models are asked.
@@ -26,9 +29,8 @@ asking_options = option_group(
     click.option(
         "--min-agreement",
         type=click.FloatRange(min=0, max=1, min_open=True),
-        default=1.0,
-        show_default=True,
-        help="Share of rows that have to be answered alike. Rounding can change a long answer.",
+        help="Share of rows that have to be answered alike. Rounding can change a long answer. Default: 1.0; 0.9 for "
+        "GGUF, which is computed by other kernels.",
     ),
 )
 

@@ -67,6 +67,7 @@ def generate_batch(
     prompts = read_prompts(rows, settings.cache, default_prompt)
     drawn = {name: value for name, value in sampling.items() if value is not None}
     decisive = {name: value for name, value in drawn.items() if name != "batch_size"}
+    decisive |= {name: load[name] for name in ("min_pixels", "max_pixels") if load.get(name) is not None}
     with BatchOutput(output, model, decisive) as answers:
         answers.require_same_rows(prompts)
         counts = {"rows": len(prompts), "answered": 0, "failed": 0, "before": len(answers.done)}

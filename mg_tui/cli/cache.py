@@ -10,7 +10,7 @@ from mg_tui.cli.formatting import format_bytes
 from mg_tui.cli.tables import format_table, terminal_width
 from mg_tui.config import Settings
 
-# Folder of each cache and its contents. All of them are rebuilt when needed.
+# Folder of each cache and its contents. All but the last are rebuilt when needed.
 CACHES: Final = {
     "features": "image features of frozen vision towers",
     "images": "images downloaded from URLs in datasets",
@@ -20,6 +20,7 @@ CACHES: Final = {
     "tokens": "token counts of rows",
     "rows": "rows of large datasets",
     "checks": "reports of checks of large datasets",
+    "llama.cpp": "programs for GGUF, built by `export --setup gguf`",
 }
 
 

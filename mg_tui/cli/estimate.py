@@ -35,6 +35,7 @@ def estimate(settings: Settings, /, as_json: bool, preset: str | None, **values:
     """
     from mg_tui.hardware.memory.candidates import find_candidates, fit_on
     from mg_tui.preflight import memory
+    from mg_tui.preflight.estimate_record import estimate_record
 
     merged = {**default_values(settings, preset), **explicit_values(values)}
     has_dataset = bool(merged.get("dataset"))
@@ -53,38 +54,9 @@ def estimate(settings: Settings, /, as_json: bool, preset: str | None, **values:
     devices, why_no_gpu = find_candidates(spec)
     fits = [fit_on(advisor, device) for device in devices]
     if as_json:
-        click.echo(json.dumps(_estimate_record(advisor, fits, why_no_gpu), ensure_ascii=False, indent=2))
+        click.echo(json.dumps(estimate_record(advisor, fits, why_no_gpu), ensure_ascii=False, indent=2))
     else:
         _print_estimate(advisor, fits, why_no_gpu)
-
-
-# Keys of --json that differ from the names of the fields they hold; scripts rely on them.
-_WORKLOAD_KEYS: Final = {"supervised": "learned"}
-
-
-def _estimate_record(advisor: "MemoryAdvisor", fits: "list[DeviceFit]", why_no_gpu: str | None) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    record = advisor.estimate().as_dict()
-    record["work"] = {_WORKLOAD_KEYS.get(name, name): value for name, value in record["work"].items()}
-    return {
-        "base_model": advisor.spec.base_model,
-        **record,
-        "places": [
-            {
-                **asdict(fit.place),
-                "fits": fit.fits,
-                "largest_batch": fit.batch,
-                "largest_pixels": fit.pixels,
-                "remedies": [
-                    {"changes": fix.changes, "flags": fix.flags, "cost": fix.cost, "peak": fix.estimate.peak}
-                    for fix in fit.suggestions
-                ],
-            }
-            for fit in fits
-        ],
-        "why_no_gpu": why_no_gpu,
-    }
 
 
 def _print_estimate(advisor: "MemoryAdvisor", fits: "list[DeviceFit]", why_no_gpu: str | None) -> None:

@@ -81,7 +81,11 @@ def generate_vision(
     record.pop("event")
     if as_json:
         loaded = {
-            name: ready[name] for name in ("model", "kind", "base_model", "family", "device", "dtype", "quantization")
+            name: ready[name]
+            for name in (
+                *("model", "kind", "base_model", "family", "device", "dtype", "quantization"),
+                *("min_pixels", "max_pixels", "limits_from"),
+            )
         }
         click.echo(json.dumps({**record, **loaded, "load_seconds": load_seconds}, ensure_ascii=False))
         return

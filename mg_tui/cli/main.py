@@ -29,13 +29,18 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     ),
     "generate-vision": LazyCommand("mg_tui.cli.generate", "generate_vision", "Run inference on images."),
     "chat": LazyCommand("mg_tui.cli.chat", "chat", "Chat with a model about images, in the plain terminal."),
+    "serve": LazyCommand("mg_tui.cli.servers.start", "serve", "Serve models behind an OpenAI-compatible API."),
+    "servers": LazyCommand("mg_tui.cli.servers", "servers", "List, show, follow and stop servers."),
     "merge": LazyCommand("mg_tui.cli.merge", "merge", "Merge an adapter into its base model and verify the result."),
     "export": LazyCommand(
         "mg_tui.cli.export", "export", "Export a result as a merged model or for vLLM, and verify what was written."
     ),
     "verify": LazyCommand("mg_tui.cli.verify", "verify", "Compare a model's answers with those of another form of it."),
     "push": LazyCommand("mg_tui.cli.push", "push", "Push a model to the Hugging Face Hub, private by default."),
+    "models": LazyCommand("mg_tui.cli.models", "models", "List results by score; delete and restore them."),
     "runs": LazyCommand("mg_tui.cli.runs", "runs", "List, show, follow, stop, resume and queue runs."),
+    "api": LazyCommand("mg_tui.cli.api", "api", "Serve the REST API."),
+    "tokens": LazyCommand("mg_tui.cli.tokens", "tokens", "List, create and revoke tokens of the API."),
     "cache": LazyCommand("mg_tui.cli.cache", "cache", "Show and clear the caches."),
     "plugins": LazyCommand("mg_tui.cli.plugins", "plugins", "List model families and plugin errors."),
     "completion": LazyCommand("mg_tui.cli.completion", "completion", "Print the completion script of a shell."),

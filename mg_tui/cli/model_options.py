@@ -19,7 +19,7 @@ def option_group(*options: Callable[[Any], Any]) -> Callable[[_CommandT], _Comma
     return add
 
 
-LOADING_NAMES: Final = ("base_model", "device", "dtype", "quantization")
+LOADING_NAMES: Final = ("base_model", "device", "dtype", "quantization", "min_pixels", "max_pixels")
 loading_options = option_group(
     click.option("--base-model", help="Path or name of the adapter's base model, if it has moved."),
     click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True),
@@ -36,6 +36,15 @@ loading_options = option_group(
         default="auto",
         show_default=True,
         help="auto: as in training; none on a CPU.",
+    ),
+    *(
+        click.option(
+            f"--{word}-pixels",
+            type=click.IntRange(min=1),
+            help=f"{'Least' if word == 'min' else 'Greatest'} area of a resized image in pixels. Default: as in "
+            "training; of a base model, its own.",
+        )
+        for word in ("min", "max")
     ),
 )
 sampling_options = option_group(

@@ -117,6 +117,7 @@ FAMILY: Final = ModelFamily(
                 "projection_dim": 32,
             }},
             "image_seq_length": 9,
+            "vision_feature_layer": -1,
             "tie_word_embeddings": False,
         }},
         processor=(

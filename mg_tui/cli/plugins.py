@@ -4,7 +4,7 @@ import contextlib
 import json
 import sys
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,9 +15,7 @@ from mg_tui.core.text import one_line, printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mg_tui.families.contract import Capability
-    from mg_tui.families.family import ModelFamily
-    from mg_tui.families.registry import PluginStatus, Registry
+    from mg_tui.families.registry import Registry
     from mg_tui.metrics.registry import MetricPlugin
 
 _STATUS_MARKS = {"ok": "✓", "broken": "✗", "disabled": "–"}
@@ -37,14 +35,15 @@ def plugins(ctx: click.Context, as_json: bool, check: bool) -> None:
         return
     from mg_tui.families.registry import DISABLE_ENV, load_registry
     from mg_tui.metrics.registry import load_metrics
+    from mg_tui.preflight.plugin_records import metric_plugin_record, plugin_record
 
     with contextlib.redirect_stdout(sys.stderr):  # what plugins print must not get into the output
         registry = load_registry()
         metric_plugins = load_metrics().plugins
         findings = _check_families(registry) if check else None
     if as_json:
-        records = [_plugin_record(plugin, registry, findings) for plugin in registry.plugins]
-        records += [_metric_plugin_record(plugin) for plugin in metric_plugins]
+        records = [plugin_record(plugin, registry, findings) for plugin in registry.plugins]
+        records += [metric_plugin_record(plugin) for plugin in metric_plugins]
         click.echo(json.dumps(records, ensure_ascii=False, indent=2))
     else:
         _print_table(registry, findings)
@@ -71,22 +70,20 @@ def _check_families(registry: "Registry") -> dict[str, list[str]]:
     return findings
 
 
-def _families_of(plugin: "PluginStatus", registry: "Registry") -> list["ModelFamily"]:
-    return [family for family in registry.families if family.key in plugin.families]
-
-
 def _print_table(registry: "Registry", findings: dict[str, list[str]] | None) -> None:
     if not registry.plugins:
         from mg_tui.families.registry import INSTALL_HINT
 
         click.echo(f"No plugins installed; {INSTALL_HINT}.", err=True)
         return
+    from mg_tui.preflight.plugin_records import families_of
+
     width = terminal_width()
     # In a narrow terminal a column would break reasons into many short lines; they are printed below instead.
     why_column = width is None or width >= _WIDE_COLUMNS
     rows, below = [], []
     for plugin in registry.plugins:
-        families = _families_of(plugin, registry)
+        families = families_of(plugin, registry)
         problems = [finding for family in families for finding in (findings or {}).get(family.key, ())]
         why = [one_line(reason) for reason in ([plugin.problem] if plugin.problem else problems)]
         below += [f"{one_line(plugin.name)}: {line}" for line in why]
@@ -106,39 +103,18 @@ def _print_table(registry: "Registry", findings: dict[str, list[str]] | None) ->
 
 def _print_limits(registry: "Registry") -> None:
     """What each family does not support, or not yet for sure, with the reason."""
-    width = terminal_width()
-    for family in registry.families:
-        for name, capability in _capabilities(family).items():
-            if why := getattr(capability, "why", None):
-                level = type(capability).__name__.lower()
-                text = f"{one_line(family.title)}: {name} is {level}: {one_line(why)}"
-                click.echo("\n".join(textwrap.wrap(text, width or len(text), subsequent_indent="  ")))
-
-
-def _capabilities(family: "ModelFamily") -> "dict[str, Capability]":
     from typing import get_args
 
     from mg_tui.families.contract import CapabilityName
 
-    return {name: family.capability(name) for name in get_args(CapabilityName)}
-
-
-def _plugin_record(
-    plugin: "PluginStatus", registry: "Registry", findings: dict[str, list[str]] | None
-) -> dict[str, Any]:
-    families = [_family_record(family) for family in _families_of(plugin, registry)]
-    if findings is not None:
-        families = [{**family, "findings": findings.get(family["key"], [])} for family in families]
-    return {
-        "name": plugin.name,
-        "distribution": plugin.distribution,
-        "version": plugin.version,
-        "module": plugin.module,
-        "file": plugin.file,
-        "status": plugin.status,
-        "problem": plugin.problem,
-        "families": families,
-    }
+    width = terminal_width()
+    for family in registry.families:
+        for name in get_args(CapabilityName):
+            capability = family.capability(name)
+            if why := getattr(capability, "why", None):
+                level = type(capability).__name__.lower()
+                text = f"{one_line(family.title)}: {name} is {level}: {one_line(why)}"
+                click.echo("\n".join(textwrap.wrap(text, width or len(text), subsequent_indent="  ")))
 
 
 def _print_metric_plugins(plugins: "Sequence[MetricPlugin]") -> None:
@@ -148,28 +124,3 @@ def _print_metric_plugins(plugins: "Sequence[MetricPlugin]") -> None:
         names = ", ".join(metric.name for metric in plugin.values) or "none"
         why = f": {one_line(plugin.problem)}" if plugin.problem else ""
         click.echo(f"{mark} {one_line(plugin.name)} {plugin.version or ''} metrics {names} {plugin.status}{why}")
-
-
-def _metric_plugin_record(plugin: "MetricPlugin") -> dict[str, Any]:
-    metrics = [{"name": metric.name, "version": metric.version, "title": metric.title} for metric in plugin.values]
-    facts = ("name", "distribution", "version", "module", "file", "status", "problem")
-    return {**{fact: getattr(plugin, fact) for fact in facts}, "metrics": metrics}
-
-
-def _family_record(family: "ModelFamily") -> dict[str, Any]:
-    return {
-        "key": family.key,
-        "title": family.title,
-        "model_types": list(family.model_types),
-        "checkpoints": [
-            {"name": item.name, "title": item.title, "parameters": item.parameters, "note": item.note}
-            for item in family.checkpoints
-        ],
-        "capabilities": {name: _capability_record(value) for name, value in _capabilities(family).items()},
-    }
-
-
-def _capability_record(capability: "Capability") -> dict[str, str]:
-    record = {"level": type(capability).__name__.lower()}
-    why = getattr(capability, "why", None)
-    return {**record, "why": why} if why else record

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from mg_tui.core.text import one_line
+
 _GAP: Final = "  "
 _LEAST_WRAPPED: Final = 24  # columns for the last cell; with fewer the line is cut instead
 
@@ -47,6 +49,26 @@ def format_rows(
         cut = (set_cell_size(line, width) if width and cell_len(line) > width else line for line in lines)
         formatted.append([line.rstrip() for line in cut])
     return formatted
+
+
+def format_noted_rows(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    notes: Sequence[str | None],
+    *,
+    width: int | None,
+    right: Collection[str] = (),
+) -> list[str]:
+    """A table as lines, in which a row may have a note: a line of its own after it. `notes` has one for each row."""
+    from rich.cells import cell_len, set_cell_size
+
+    lines: list[str] = []
+    for row, note in zip(format_rows(headings, rows, width=width, right=right), [None, *notes], strict=True):
+        lines += row
+        if note:
+            line = f"  ! {one_line(note)}"
+            lines.append(set_cell_size(line, width).rstrip() if width and cell_len(line) > width else line)
+    return lines
 
 
 def terminal_width() -> int | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from mg_tui.cli.agreement import asking_options, print_agreement
+from mg_tui.cli.agreement import DEFAULT_AGREEMENT, GGUF_AGREEMENT, asking_options, print_agreement
 from mg_tui.config import Settings
 
 
@@ -15,8 +15,13 @@ from mg_tui.config import Settings
 @click.option(
     "--against",
     required=True,
-    metavar="URL|MODEL",
-    help="What has to answer alike: an OpenAI-compatible server, or a folder, a run or a base model.",
+    metavar="URL|MODEL|FILE.gguf",
+    help="What has to answer alike: an OpenAI-compatible server, a folder, a run, a base model, or a GGUF file.",
+)
+@click.option(
+    "--mmproj",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The vision tower of a GGUF file. Default: the only mmproj*.gguf beside it.",
 )
 @click.option("--name", help="The model's name on the server. Default: its only one.")
 @asking_options
@@ -38,7 +43,7 @@ from mg_tui.config import Settings
 )
 @click.option("--json", "as_json", is_flag=True, help="Print figures and differing rows as JSON.")
 @click.pass_context
-def verify(ctx: click.Context, /, model: str, against: str, as_json: bool, **options: Any) -> None:
+def verify(ctx: click.Context, /, model: str, against: str, mmproj: Path | None, as_json: bool, **options: Any) -> None:
     """Ask a model and another form of it the same rows, and compare the answers.
 
     MODEL is a result folder, a run (id, name or `last`) or a base model. Both answer greedily. Exits with 1 when they
@@ -50,6 +55,9 @@ def verify(ctx: click.Context, /, model: str, against: str, as_json: bool, **opt
 
     settings: Settings = ctx.obj
     places: dict[str, Any] = {"home": str(settings.home), "cache": str(settings.cache), "cwd": str(Path.cwd())}
+    options["mmproj"] = str(mmproj.absolute()) if mmproj else None
+    if options["min_agreement"] is None:
+        options["min_agreement"] = GGUF_AGREEMENT if against.endswith(".gguf") else DEFAULT_AGREEMENT
     with EngineProcess("mg_tui.engine.export.verify") as child:
         record = request_with_spinner(
             child, f"verifying {model}", "verify", model=model, against=against, **places, **options

@@ -30,6 +30,7 @@ DATASET_KEYS: Final[Mapping[str, str]] = {
             "messages_field",
             "weight_field",
             "ignore_column",
+            "box_format",
             "caption_prompt",
             "learned_answers",
             "image_root",

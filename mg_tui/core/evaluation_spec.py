@@ -55,6 +55,22 @@ class EvaluationSpec(BaseModel):
     quantization: Literal["auto", "nf4", "int8", "none"] = option(
         "auto", title="Quantization", help="auto: as in training; none on a CPU.", group="Model"
     )
+    min_pixels: int | None = option(
+        None,
+        title="Minimum pixels",
+        help="Smaller images are upscaled to this area. Default: as in training; of a base model, its own.",
+        group="Model",
+        unit="pixels",
+        ge=1,
+    )
+    max_pixels: int | None = option(
+        None,
+        title="Maximum pixels",
+        help="Larger images are downscaled to this area. Default: as in training; of a base model, its own.",
+        group="Model",
+        unit="pixels",
+        ge=1,
+    )
 
     # --- Data --------------------------------------------------------------------------------------------------------
     dataset: str = option(
@@ -260,6 +276,10 @@ class EvaluationSpec(BaseModel):
             raise ValueError("endpoint: give a URL that begins with http:// or https://")
         if self.endpoint is not None and self.boxes == "resized":
             raise ValueError("boxes: what a server resizes images to is not known; evaluate the model on this machine")
+        if self.endpoint is not None and (self.min_pixels or self.max_pixels):
+            raise ValueError("max_pixels: a server resizes images by its own limits; set them there")
+        if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
+            raise ValueError(f"min_pixels: must not exceed max_pixels ({self.max_pixels})")
         if self.top_p < 1 and self.temperature == 0:
             raise ValueError("top_p: requires a temperature above 0")
         return self

@@ -48,6 +48,9 @@ KINDS: Final[Mapping[str, str]] = {
     "the loss), best (it is the best so far)",
     "checkpoint_removed": "retention removed a checkpoint: step, path, why",
     "sample": "a generation made while training: step, row, image, prompt, answer, expected",
+    "serving": "a server accepts requests: url, models (their names), engine, base",
+    "proof": "a served model was asked the rows that the trained one answers: model, outcome (alike, different, none), "
+    "rows, alike, source, why (of none), and the rest as of `verify`",
     # talk
     "decision": "something chosen for the user: what, value, why",
     "relaid": "a step did not fit and was laid out smaller, with the same gradients: step, rows, tokens, why, budget",

@@ -26,6 +26,7 @@ class Option:
 
     `known` names a list of suggestions: the "models" or "datasets" known on this machine. `repeats` names the field
     whose flag sets this one, too, where it is given more than once.
+    `alias` is its name in the guide's API requests, which they may use as well.
     `synonyms` are other words for the field, each with the value that it stands for (None: the field itself): `bf16` is
     the dtype `bfloat16`.
     """
@@ -45,6 +46,7 @@ class Option:
     known: str | None = None
     synonyms: Mapping[str, str | None] = field(default_factory=dict)
     repeats: str | None = None
+    alias: str | None = None
 
     @property
     def flag(self) -> str:
@@ -65,13 +67,15 @@ def option(
     known: str | None = None,
     synonyms: str = "",
     repeats: str | None = None,
+    alias: str | None = None,
     **bounds: Any,
 ) -> Any:
     """Declare a field: its default (required without one), its texts, and pydantic bounds (`gt`, `le`, ...).
 
     `help` is one sentence; `unit` is a noun ("tokens"); `basic` puts the field on the first page of a form; `path`
-    marks a text that names a file or folder; `example` is shown in errors about a bad value; `known` and `repeats` are
-    those of `Option`; `synonyms` are the words for it in other tools, with commas, as `word` or `word=value`.
+    marks a text that names a file or folder; `example` is shown in errors about a bad value; `known`, `repeats` and
+    `alias` are those of `Option`; `synonyms` are the words for it in other tools, with commas, as `word` or
+    `word=value`.
     """
     extra: dict[str, JsonValue] = {
         "group": group,
@@ -82,6 +86,7 @@ def option(
         "known": known,
         "synonyms": synonyms,
         "repeats": repeats,
+        "alias": alias,
     }
     return Field(default, title=title, description=help, json_schema_extra=extra, validate_default=True, **bounds)
 
@@ -122,6 +127,7 @@ def _option_of(name: str, info: FieldInfo) -> Option:
         known=extra.get("known"),
         synonyms=_parse_synonyms(str(extra.get("synonyms") or "")),
         repeats=extra.get("repeats"),
+        alias=extra.get("alias"),
     )
 
 

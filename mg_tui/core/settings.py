@@ -147,7 +147,7 @@ SETTINGS: Final = (
         2.0,
         low=0.1,
         high=2.0,
-        unit="updates a second",
+        unit="updates/s",
         needs_restart=True,
     ),
     Setting(

@@ -19,6 +19,7 @@ DatasetLayout = Literal[
     "fields", "messages", "conversations", "texts", "alpaca", "vqa", "captions", "choices", "labelstudio"
 ]
 FamilyChoice = Literal["known", "auto"]
+BoxUnits = Literal["resized", "thousandths", "pixels"]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 # One megapixel. The default of models that take images of any size, 12.8 megapixels, is 16,384 tokens per image and the
@@ -92,6 +93,7 @@ class TrainingSpec(BaseModel):
         min_length=1,
         example="./data/vision_dataset.jsonl",
         known="datasets",
+        alias="dataset_path",
         synonyms="data, train_file, dataset_name, data_path, train_dataset",
     )
     additional_dataset: tuple[str, ...] = option(
@@ -209,6 +211,14 @@ class TrainingSpec(BaseModel):
         group="Data",
         example="hint",
         synonyms="drop_columns, remove_unused_columns",
+    )
+    box_format: BoxUnits | None = option(
+        None,
+        title="Box format",
+        help="Write boxes of ms-swift's column objects into the text, in pixels of the image as resized for the "
+        "model, in thousandths of its sides, or in pixels of the original. Default: such rows are bad.",
+        group="Data",
+        synonyms="bbox, grounding, norm_bbox",
     )
     image_root: str | None = option(
         None,
@@ -337,6 +347,7 @@ class TrainingSpec(BaseModel):
         basic=True,
         gt=0,
         example="3",
+        alias="num_epochs",
         synonyms="num_train_epochs, num_epochs",
     )
     max_steps: int | None = option(

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Final, Self
 
 from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.core.example import ImageRef
+from mg_tui.core.files import write_atomic
 from mg_tui.data.example_table import ExampleTable, ExampleTableWriter, TableFile
 from mg_tui.data.image_resolver import ResolvedImage
 from mg_tui.data.images import ImageError, ImageInfo
@@ -159,10 +160,7 @@ class DatasetCache:
             "last_row": dataset.last_row,
         }
         body = json.dumps(head, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        descriptor, name = tempfile.mkstemp(prefix=".", dir=self._folder)
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-        Path(name).replace(self._file)
+        write_atomic(self._file, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
         self._remove_old_files(file)
         return self.open()
 

@@ -17,8 +17,10 @@ from mg_tui.core.example import Example
 from mg_tui.core.paths import expand_user
 from mg_tui.data.dataset import Dataset, load_dataset
 from mg_tui.data.field_map import FieldMap
+from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
 from mg_tui.data.rows import Row
 from mg_tui.data.sources.base import DetectedFormat, Source
+from mg_tui.data.sources.columns import CHAT_LAYOUTS
 from mg_tui.data.sources.detection import detect_format
 from mg_tui.data.sources.hub import HubSource
 from mg_tui.data.sources.opener import open_source
@@ -27,7 +29,6 @@ from mg_tui.data.sources.opener import open_source
 HELD_OUT_SPLITS: Final = ("validation", "valid", "val", "dev", "eval", "test")
 _MAX_COLUMN_TEXT: Final = 200
 _MAX_QUESTIONS: Final = 50
-_CHAT_LAYOUTS: Final = frozenset({"messages", "conversations", "texts"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +75,14 @@ def load_evaluation_rows(
     cache: Path | None,
     trained: FieldNames | None = None,
     progress: Callable[[int, int], None] | None = None,
+    policy: ReadPolicy = ALLOW_ALL,
 ) -> EvaluationRows:
     """Read the rows of an evaluation and open every image of them.
 
     Args:
         spec: relative paths in it are seen from `cwd`.
         trained: what the spec leaves open.
+        policy: where files may be read from.
 
     Raises:
         DataError: the dataset is missing, empty or unreadable. Bad rows are no error here: see `Dataset.problems`.
@@ -87,7 +90,7 @@ def load_evaluation_rows(
     """
     trained = trained or FieldNames()
     fields = evaluation_fields(spec, trained)
-    source = ReferenceSource.open(spec, fields, cwd=cwd, cache=cache)
+    source = ReferenceSource.open(spec, fields, cwd=cwd, cache=cache, policy=policy)
     dataset = load_dataset(
         spec.dataset,
         source.detected_format.fields,
@@ -98,12 +101,15 @@ def load_evaluation_rows(
         progress=progress,
         layout=source.detected_format.layout,
         source=source,
+        policy=policy,
     )
     rows = [source.row_of(example) for example in dataset.examples[: spec.limit]]
     return EvaluationRows(tuple(_with_question_column(rows, source.detected_format.fields.text)), dataset)
 
 
-def open_evaluation_source(spec: EvaluationSpec, *, cwd: Path, cache: Path | None) -> Source:
+def open_evaluation_source(
+    spec: EvaluationSpec, *, cwd: Path, cache: Path | None, policy: ReadPolicy = ALLOW_ALL
+) -> Source:
     """The source of the rows: of several splits, where none is named, one that is not for training.
 
     Raises:
@@ -121,6 +127,7 @@ def open_evaluation_source(spec: EvaluationSpec, *, cwd: Path, cache: Path | Non
             config=spec.dataset_config,
             encoding=spec.dataset_encoding,
             json_field=spec.json_field,
+            policy=policy,
         )
 
     if spec.split is not None:
@@ -154,13 +161,15 @@ class ReferenceSource(Source):
         self._columns: dict[int, dict[str, Any]] = {}
 
     @classmethod
-    def open(cls, spec: EvaluationSpec, fields: FieldMap, *, cwd: Path, cache: Path | None) -> "ReferenceSource":
+    def open(
+        cls, spec: EvaluationSpec, fields: FieldMap, *, cwd: Path, cache: Path | None, policy: ReadPolicy = ALLOW_ALL
+    ) -> "ReferenceSource":
         """The source that a spec names.
 
         Raises:
             DataError, EnvironmentProblem: as `open_source` and `detect_format`.
         """
-        source = open_evaluation_source(spec, cwd=cwd, cache=cache)
+        source = open_evaluation_source(spec, cwd=cwd, cache=cache, policy=policy)
         layout = None if spec.dataset_layout == "auto" else spec.dataset_layout
         return cls(source, detect_format(source, fields, layout))
 
@@ -187,7 +196,7 @@ class ReferenceSource(Source):
         self._columns[row.number] = {
             name: value for name, value in values.items() if name not in used and _is_column_value(value)
         }
-        if self.detected_format.layout in _CHAT_LAYOUTS or values.get(fields.response) is None:
+        if self.detected_format.layout in CHAT_LAYOUTS or values.get(fields.response) is None:
             return row
         references = find_references(values[fields.response])
         if not references:

@@ -1,12 +1,14 @@
 """From a row's fields to a conversation: which field has which purpose, and which conversation a row holds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, Literal
 
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, MessagePart, Role, TextPart, with_system_prompt
 from mg_tui.core.spec import CAPTION_PROMPT, TrainingSpec
+from mg_tui.data.boxes import BoxFormat, RowObjects, write_objects
 from mg_tui.data.embedded_images import EmbeddedImage, ImageInput
 from mg_tui.data.row_problems import quote_text
 
@@ -61,6 +63,7 @@ class FieldMap:
         supervised_answers: which answers of a conversation are supervised.
         turn_keys: the keys of turns.
         explicit: purposes whose field the user or a description named: other fields do not compete with it.
+        boxes: how boxes of the column `objects` are written into the text; None where they are not read.
         ignored: fields that rows are read without, and placeholders of other tools that are left as text.
     """
 
@@ -75,6 +78,7 @@ class FieldMap:
     caption_prompt: str = CAPTION_PROMPT
     supervised_answers: SupervisedAnswers = "all"
     turn_keys: TurnKeys = field(default_factory=TurnKeys)
+    boxes: BoxFormat | None = None
     explicit: frozenset[str] = frozenset()
     ignored: frozenset[str] = frozenset()
 
@@ -90,6 +94,7 @@ class FieldMap:
             messages=spec.messages_field,
             caption_prompt=spec.caption_prompt,
             supervised_answers=spec.learned_answers,
+            boxes=BoxFormat.from_spec(spec),
             ignored=frozenset([*spec.ignore_column, *unweighted]),
         )
 
@@ -132,7 +137,8 @@ class ExampleDraft:
     """A row whose fields are valid and whose images have not been probed. `offset`, `length`: its bytes in the file.
 
     `unused_columns` are its columns, and keys of its turns, that have a value but are not read; `text_markers` are
-    placeholders of other tools that were left as text; `references` are its answers, where they are several.
+    placeholders of other tools that were left as text; `references` are its answers, where they are several. `objects`
+    are the names and boxes of its placeholders, which an example has in their place, written as `box_format` says.
     """
 
     row: int
@@ -145,6 +151,8 @@ class ExampleDraft:
     unused_columns: tuple[str, ...] = ()
     text_markers: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
+    objects: RowObjects | None = None
+    box_format: BoxFormat | None = None
 
     @property
     def text(self) -> str:
@@ -156,13 +164,31 @@ class ExampleDraft:
         """The last answer."""
         return self.turns[-1].text
 
-    def to_example(self, images: Sequence[ImageRef], system_prompt: str | None) -> Example:
-        """The conversation, with `system_prompt` as its first message unless it has a system message."""
+    def to_example(
+        self, images: Sequence[ImageRef], system_prompt: str | None, sizes: Sequence[tuple[int, int]] | None = None
+    ) -> Example:
+        """The conversation, with `system_prompt` as its first message unless it has a system message.
+
+        `sizes` are the width and height of each image; without them placeholders of boxes stay.
+        """
+        turns = self.turns
+        if self.box_format is not None and self.objects is not None:
+            write = partial(write_objects, objects=self.objects, sizes=sizes, format=self.box_format)
+            turns = map_texts(turns, write)
         messages = [
             Message(turn.role, tuple(_to_message_part(part, images) for part in turn.parts), turn.supervised)
-            for turn in self.turns
+            for turn in turns
         ]
         return Example(self.row, with_system_prompt(messages, system_prompt), self.weight, self.references)
+
+
+def map_texts(turns: Sequence[DraftTurn], change: Callable[[list[str]], list[str]]) -> tuple[DraftTurn, ...]:
+    """The turns with all their texts changed together; as many come back, in order."""
+    texts = iter(change([part for turn in turns for part in turn.parts if isinstance(part, str)]))
+    return tuple(
+        replace(turn, parts=tuple(next(texts) if isinstance(part, str) else part for part in turn.parts))
+        for turn in turns
+    )
 
 
 def _to_message_part(part: str | int, images: Sequence[ImageRef]) -> MessagePart:

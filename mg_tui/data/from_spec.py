@@ -1,6 +1,6 @@
 """The datasets of a run as its options describe them; used by the CLI, the dashboard and the engine."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mg_tui.core.dataset_parts import DatasetPart
@@ -35,67 +35,40 @@ def load_dataset_from_spec(
         spec: the run; relative paths in it are resolved against `cwd`.
         dataset: another dataset than the spec's, with the same fields; its format is detected.
     """
-    if not evaluation and dataset in (None, spec.dataset):
-        parts = mixture.parts_of(spec, cwd)
-        if mixture.is_mixture(parts):
-            return _load_mixture(
-                spec, parts, cwd=cwd, cache=cache, check_images=check_images, progress=progress, policy=policy
-            )
     other = dataset is not None and dataset != (spec.eval_dataset if evaluation else spec.dataset)
-    return load_dataset(
-        dataset or _dataset_name(spec, evaluation),
-        FieldMap.from_spec(spec, evaluation=evaluation),
-        image_root=cwd / expand_user(spec.image_root) if spec.image_root else None,
-        system_prompt=spec.system_prompt,
-        cwd=cwd,
-        cache=cache,
-        check_images=check_images,
-        progress=progress,
-        format=None if other else _format_name(spec, evaluation),
-        layout=spec.dataset_layout,
-        split=None if other else _split_name(spec, evaluation),
-        config=None if other else _config_name(spec, evaluation, cwd),
-        encoding=spec.dataset_encoding,
-        json_field=None if other or evaluation else spec.json_field,
-        policy=policy,
-    )
 
-
-def _load_mixture(
-    spec: TrainingSpec,
-    parts: Sequence[DatasetPart],
-    *,
-    cwd: Path,
-    cache: Path | None,
-    check_images: ProbeDepth,
-    progress: Callable[[int, int], None] | None,
-    policy: ReadPolicy,
-) -> Dataset:
-    """The datasets of a run as one; `progress` is of each in turn."""
-    loaded = []
-    for index, part in enumerate(parts):
-        own = mixture.part_spec(spec, part)
-        loaded.append(
-            load_dataset(
-                part.name,
-                FieldMap.from_spec(own),
-                image_root=cwd / expand_user(own.image_root) if own.image_root else None,
-                system_prompt=own.system_prompt,
-                cwd=cwd,
-                cache=cache,
-                check_images=check_images,
-                progress=progress,
-                format=_format_name(own, False),
-                layout=own.dataset_layout,
-                split=own.dataset_split,
-                config=own.dataset_config,
-                encoding=own.dataset_encoding,
-                json_field=own.json_field,
-                policy=policy,
-                repeats=row_repeats(part.weight, spec.seed, index) if part.weight != 1 else None,
-            )
+    def load(own: TrainingSpec, name: str, repeats: Iterator[int] | None = None) -> Dataset:
+        return load_dataset(
+            name,
+            FieldMap.from_spec(own, evaluation=evaluation),
+            image_root=cwd / expand_user(own.image_root) if own.image_root else None,
+            system_prompt=own.system_prompt,
+            cwd=cwd,
+            cache=cache,
+            check_images=check_images,
+            progress=progress,
+            format=None if other else _format_name(own, evaluation),
+            layout=own.dataset_layout,
+            split=None if other else _split_name(own, evaluation),
+            config=None if other else _config_name(own, evaluation, cwd),
+            encoding=own.dataset_encoding,
+            json_field=None if other or evaluation else own.json_field,
+            policy=policy,
+            repeats=repeats,
         )
-    return mixture.combine_datasets(parts, loaded)
+
+    def load_part(part: DatasetPart, index: int) -> Dataset:
+        own, repeats = mixture.part_spec(spec, part), row_repeats(part.weight, spec.seed, index)
+        if part.weight < 1:
+            return load(own, part.name, repeats)  # rows that are not taken are not read
+        whole = load(own, part.name)  # cached as the dataset that it is
+        return mixture.repeat_rows(whole, repeats) if part.weight != 1 else whole
+
+    if not evaluation and not other:
+        parts = mixture.parts_of(spec, cwd)
+        if mixture.is_mixture(parts):  # `progress` is of each in turn
+            return mixture.combine_datasets(parts, [load_part(part, index) for index, part in enumerate(parts)])
+    return load(spec, dataset or _dataset_name(spec, evaluation))
 
 
 def open_source_from_spec(

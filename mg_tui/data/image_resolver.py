@@ -67,7 +67,8 @@ class ImageResolver:
         folders.append(("working folder", cwd if cwd is not None else Path.cwd()))
         self._folders = tuple((location, folder.expanduser().absolute()) for location, folder in folders)
         self._cache = cache
-        self._allow_private_urls = allow_private_urls
+        # Whoever may not read every file here may not reach every address from here either.
+        self._allow_private_urls = False if policy.roots is not None else allow_private_urls
         self._downloads: ImageDownloads | None = None
         self._lock = threading.Lock()
         self._real_folders: dict[Path, Path] = {}

@@ -1,6 +1,6 @@
 """Types of image files: by their first bytes, and by the extensions of their names."""
 
-from typing import Final
+from typing import Final, Literal
 
 # First bytes, usual extension, MIME type.
 _TYPES: Final[tuple[tuple[bytes, str, str], ...]] = (
@@ -19,6 +19,17 @@ SUPPORTED_EXTENSIONS: Final = frozenset(".jpg .jpeg .jfif .png .webp .gif .bmp .
 DATASET_IMAGE_EXTENSIONS: Final = frozenset(
     ".jpg .jpeg .png .webp .gif .bmp .tif .tiff .ppm .jp2 .avif .svg .heic".split()
 )
+
+# Extensions of files that belong to a row and cannot be read.
+_MEDIA_EXTENSIONS: Final[dict[str, Literal["video", "audio"]]] = {
+    **dict.fromkeys(".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .flv .3gp .ogv".split(), "video"),
+    **dict.fromkeys(".wav .mp3 .flac .ogg .oga .opus .m4a .aac .wma .aiff".split(), "audio"),
+}
+
+
+def media_kind(extension: str) -> Literal["video", "audio"] | None:
+    """Whether an extension, with its dot, is that of a video or of audio."""
+    return _MEDIA_EXTENSIONS.get(extension.lower())
 
 
 def image_extension(data: bytes) -> str:

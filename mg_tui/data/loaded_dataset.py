@@ -1,6 +1,7 @@
 """A dataset as examples and problems, collected row by row."""
 
 from array import array
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -79,6 +80,18 @@ class Dataset:
     copies: Sequence[int] = ()
     parts: tuple["LoadedPart", ...] = ()
     content: str | None = None
+
+    def sources(self, rows: "array[int]") -> list[tuple[str, range, bool]]:
+        """The address of each dataset, where its examples are among all, and whether all of its rows are.
+
+        `rows` are the numbers of all examples, in order.
+        """
+        if not self.parts:
+            return [(self.address, range(len(rows)), True)]
+        return [
+            (part.address, range(bisect_left(rows, part.first), bisect_right(rows, part.last)), part.weight >= 1)
+            for part in self.parts
+        ]
 
     def repeat(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Some of the dataset's examples, each as often as it is trained on, copies one after another."""

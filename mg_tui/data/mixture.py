@@ -4,10 +4,12 @@ Rows are numbered through all datasets in order: row 1 of the second follows the
 taken twice is one example with two copies: the check and the evaluation split see it once, training sees it twice.
 """
 
+import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from heapq import merge
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -18,6 +20,7 @@ from mg_tui.core.paths import expand_user
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.core.text import pluralize
 from mg_tui.data.dataset import Dataset, LoadedPart
+from mg_tui.data.example_table import columns_of
 from mg_tui.data.row_problems import RowProblem, safe_line
 from mg_tui.data.sources.dataset_info import DATASET_INFO_FILE
 
@@ -70,6 +73,17 @@ def part_spec(spec: TrainingSpec, part: DatasetPart) -> TrainingSpec:
         raise SpecError([replace(problem, where=f"dataset {part.name}") for problem in error.problems]) from None
 
 
+def repeat_rows(dataset: Dataset, repeats: Iterator[int]) -> Dataset:
+    """A dataset whose rows are taken as often as `repeats` says of each in order, bad ones included."""
+    bad = set(dataset.bad_rows)
+    copies = array("H")
+    for row in merge(columns_of(dataset.examples).rows, sorted(bad)):
+        times = next(repeats)
+        if row not in bad:
+            copies.append(times)
+    return replace(dataset, copies=copies)
+
+
 def combine_datasets(parts: Sequence[DatasetPart], datasets: Sequence[Dataset]) -> Dataset:
     """The loaded datasets of the parts as one."""
     loaded: list[LoadedPart] = []
@@ -108,6 +122,7 @@ def combine_datasets(parts: Sequence[DatasetPart], datasets: Sequence[Dataset]) 
         last_row=offset,
         copies=_join_copies(datasets),
         parts=tuple(loaded),
+        content=_join_contents(datasets),
     )
     return replace(
         combined, problems=combined.with_origins(combined.problems), notes=combined.with_origins(combined.notes)
@@ -119,6 +134,12 @@ def _join_copies(datasets: Sequence[Dataset]) -> Sequence[int]:
         return ()
     once = array("H", [1])
     return array("H", chain.from_iterable(dataset.copies or once * len(dataset.examples) for dataset in datasets))
+
+
+def _join_contents(datasets: Sequence[Dataset]) -> str | None:
+    """A digest of the content of all; how often a row is taken is no part of it, since each is checked once."""
+    contents = [dataset.content for dataset in datasets]
+    return None if None in contents else hashlib.sha256("\n".join(map(str, contents)).encode()).hexdigest()
 
 
 def _renumber(problem: RowProblem, part: LoadedPart) -> RowProblem:

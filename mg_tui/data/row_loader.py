@@ -15,7 +15,7 @@ from mg_tui.data.field_map import ExampleDraft
 from mg_tui.data.image_info_cache import ImageInfoCache
 from mg_tui.data.image_probe import ImageProbe, ProbeDepth, ProbeOutcome, probe_images
 from mg_tui.data.image_resolver import ImageResolver
-from mg_tui.data.images import ImageError
+from mg_tui.data.images import ImageError, probe_image
 from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
 from mg_tui.data.progress import Progress
 from mg_tui.data.row_problems import RowProblem
@@ -163,7 +163,10 @@ class RowLoader:
         images = tuple((_original_name(image), self._outcomes[image]) for image in draft.images)
         refs = [outcome.resolved.ref for _name, outcome in images if isinstance(outcome, ImageProbe)]
         usable = len(refs) == len(images)
-        example = draft.to_example(refs, self._options.system_prompt) if usable else None
+        example = None
+        if usable:
+            sizes = [_image_size(outcome) for _name, outcome in images] if draft.objects else None
+            example = draft.to_example(refs, self._options.system_prompt, sizes)
         return LoadedRow(
             draft.row,
             example,
@@ -215,6 +218,17 @@ def load_batches(
         if progress is not None:
             progress(done, total)
         yield loaded
+
+
+def _image_size(probe: ProbeOutcome) -> tuple[int, int]:
+    """Width and height of an image that can be used, in pixels.
+
+    Raises:
+        ImageError: it was not opened before, and cannot be.
+    """
+    assert isinstance(probe, ImageProbe)
+    info = probe.info or probe_image(probe.resolved.ref.path)
+    return info.width, info.height
 
 
 def _original_name(image: ImageInput) -> str:

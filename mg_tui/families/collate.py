@@ -34,7 +34,7 @@ class EncodedExample:
     Attributes:
         input_ids, labels: integers of shape (tokens,); a label is its token's id where it is supervised, else -100.
         per_token: the processor's other outputs of one number per token (`mm_token_type_ids`, ...): (tokens,).
-        vision: its outputs for the images (`pixel_values`, `image_grid_thw`, ...), in its own shapes.
+        vision: its outputs for the images (`pixel_values`, ...), in its own shapes.
     """
 
     input_ids: Any

@@ -35,12 +35,14 @@ def load_model(family: FamilyInfo, request: LoadRequest) -> Any:
     arguments = {"revision": request.revision, "trust_remote_code": request.trust_remote_code}
     source, options = hub.resolve_source(request.source, arguments)
     try:
+        if (quantization := _quantization_config(family, request, source, options)) is not None:
+            # Left out otherwise: None would hide that the checkpoint itself is quantized.
+            options["quantization_config"] = quantization
         model, report = AutoModelForImageTextToText.from_pretrained(
             source,
             dtype=getattr(torch, request.dtype),
             device_map={"": request.device},
             attn_implementation=request.attention,
-            quantization_config=_quantization_config(family, request, source, options),
             use_safetensors=True,
             output_loading_info=True,
             **options,
@@ -155,9 +157,32 @@ def limit_pixels(processor: Any, preprocessing: Preprocessing) -> bool:
     return True
 
 
+def own_pixel_limits(source: str, **hub_arguments: Any) -> tuple[int, int] | None:
+    """The least and the most pixels that a checkpoint's own processor resizes images to.
+
+    None where it has other rules, or cannot be loaded: `load_processor` says why.
+
+    Raises:
+        EnvironmentProblem: the Hub is unreachable, and the model is not cached.
+    """
+    from transformers import AutoImageProcessor
+
+    folder, options = hub.resolve_source(source, hub_arguments)
+    try:
+        images = AutoImageProcessor.from_pretrained(folder, **options)
+    except (ImportError, OSError, ValueError):
+        return None
+    if not _takes_areas(images):
+        return None
+    return int(images.size["shortest_edge"]), int(images.size["longest_edge"])
+
+
 def resizes_by_area(processor: Any) -> bool:
-    """Whether an image processor keeps to limits of an image's area in pixels."""
-    images = processor.image_processor
+    """Whether a processor keeps to limits of an image's area in pixels."""
+    return _takes_areas(processor.image_processor)
+
+
+def _takes_areas(images: Any) -> bool:
     accepted = getattr(getattr(images, "valid_kwargs", None), "__annotations__", {})
     return {"min_pixels", "max_pixels"} <= accepted.keys() and getattr(images, "size", None) is not None
 

@@ -70,6 +70,8 @@ class Comparison:
     def sentence(self) -> str:
         """The outcome in a sentence."""
         low, high = self.interval.low, self.interval.high
+        if self.before == self.after and low == high == 0:
+            return f"{self.title} stayed at {self.after:.3f}: no row changed."
         change = f"{self.title} went from {self.before:.3f} to {self.after:.3f} (change {low:+.3f} to {high:+.3f})"
         if self.verdict == "too few rows":
             return f"{change}: {self.independent} independent rows are too few to call that a difference."

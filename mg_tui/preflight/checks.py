@@ -15,6 +15,7 @@ from mg_tui.core.errors import FamilyError, UsageError
 from mg_tui.core.named_datasets import resolve_named_datasets
 from mg_tui.core.paths import is_remote
 from mg_tui.core.spec import AUTO_METRICS, BEST_LOSS, BEST_NONE, TrainingSpec
+from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
 from mg_tui.data.progress import Progress
 
 if TYPE_CHECKING:
@@ -49,13 +50,19 @@ class PreflightResult:
 
 
 def run_preflight(
-    spec: TrainingSpec, settings: Settings, *, cwd: Path, progress: Progress | None = None
+    spec: TrainingSpec,
+    settings: Settings,
+    *,
+    cwd: Path,
+    progress: Progress | None = None,
+    policy: ReadPolicy = ALLOW_ALL,
 ) -> PreflightResult:
     """Check the base model and every row and image of the data.
 
     Args:
         spec: the requested run; relative paths in it are resolved against `cwd`.
         progress: called with (rows done, rows) while images are checked.
+        policy: where data may be read from.
 
     Raises:
         FamilyError: no family supports the base model, or the family does not support an option.
@@ -70,8 +77,12 @@ def run_preflight(
     if model.family is not None:
         _require_supported(spec, model)
     resolved = resolve_named_datasets(spec, settings.datasets, settings.train)
-    dataset = _load_dataset(resolved, settings, cwd, progress)
-    evaluation = _load_dataset(resolved, settings, cwd, progress, evaluation=True) if resolved.eval_dataset else None
+    if model.family is not None and resolved.box_format == "resized":
+        _require_box_rules(resolved, model)
+    dataset = _load_dataset(resolved, settings, cwd, progress, policy)
+    evaluation = None
+    if resolved.eval_dataset:
+        evaluation = _load_dataset(resolved, settings, cwd, progress, policy, evaluation=True)
     if evaluation is not None:
         _require_scorable(spec, evaluation)
     report = None
@@ -187,14 +198,46 @@ def _require_supported(spec: TrainingSpec, model: "ResolvedModel") -> None:
             )
 
 
+def _require_box_rules(spec: TrainingSpec, model: "ResolvedModel") -> None:
+    """Raise FamilyError when the family resizes images otherwise than boxes are written for."""
+    from mg_tui.core.preprocessing import Preprocessing
+    from mg_tui.core.resizing import resize_to_multiples
+    from mg_tui.data.boxes import RESIZE_FACTOR
+
+    assert model.family is not None
+    limits = Preprocessing(spec.min_pixels, spec.max_pixels)
+    area = {"min_pixels": spec.min_pixels, "max_pixels": spec.max_pixels}
+    for size in ((1400, 900), (300, 500)):
+        wide, high = resize_to_multiples(*size, factor=RESIZE_FACTOR, **area)
+        count = model.family.image_tokens
+        if count is None or count(*size, limits) != wide * high // RESIZE_FACTOR**2:
+            raise FamilyError(
+                f"{model.family.title} does not resize images as box_format = resized assumes",
+                why=f"that is to multiples of {RESIZE_FACTOR} pixels within the limits of the area",
+                hint="give the units of its boxes: --box-format thousandths or pixels",
+            )
+
+
 def _load_dataset(
-    spec: TrainingSpec, settings: Settings, cwd: Path, progress: Progress | None, *, evaluation: bool = False
+    spec: TrainingSpec,
+    settings: Settings,
+    cwd: Path,
+    progress: Progress | None,
+    policy: ReadPolicy,
+    *,
+    evaluation: bool = False,
 ) -> "Dataset":
     from mg_tui.data.dataset import require_no_bad_rows
     from mg_tui.data.from_spec import load_dataset_from_spec
 
     dataset = load_dataset_from_spec(
-        spec, evaluation=evaluation, cwd=cwd, cache=settings.cache, check_images="decode", progress=progress
+        spec,
+        evaluation=evaluation,
+        cwd=cwd,
+        cache=settings.cache,
+        check_images="decode",
+        progress=progress,
+        policy=policy,
     )
     if spec.on_bad_row == "stop":
         require_no_bad_rows(dataset)

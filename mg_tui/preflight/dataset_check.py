@@ -16,6 +16,7 @@ from mg_tui.data.checks.findings import CheckReport
 from mg_tui.data.checks.runner import CheckLimits, run_checks
 from mg_tui.data.from_spec import open_source_from_spec
 from mg_tui.data.image_probe import ProbeDepth
+from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
 from mg_tui.data.progress import Progress, Stop
 from mg_tui.data.row_loader import ReadOptions
 from mg_tui.data.sources.base import DetectedFormat, Source
@@ -32,6 +33,7 @@ def check_dataset(
     count_tokens: bool = True,
     progress: Progress | None = None,
     stop: Stop | None = None,
+    policy: ReadPolicy = ALLOW_ALL,
 ) -> CheckReport:
     """Check a dataset as a run with `spec` would read it.
 
@@ -40,14 +42,15 @@ def check_dataset(
         depth: read the headers of images, or decode every pixel.
         count_tokens: with the spec's base model; if False, lengths are not checked and no model is needed.
         progress, stop: see `mg_tui.data.checks.runner.run_checks`.
+        policy: where data may be read from.
 
     Raises:
         DataError: the dataset cannot be read at all.
         FamilyError: no family supports the base model.
         EnvironmentProblem: the Hub cannot be reached, or the cache cannot be written.
     """
-    source, options = open_dataset(spec, settings, cwd=cwd, depth=depth)
-    with open_check(spec, settings, source, cwd=cwd, count=count_tokens) as inputs:
+    source, options = open_dataset(spec, settings, cwd=cwd, depth=depth, policy=policy)
+    with open_check(spec, settings, source, cwd=cwd, count=count_tokens, policy=policy) as inputs:
         return run_checks(source, options, inputs.limits, evaluation=inputs.evaluation, progress=progress, stop=stop)
 
 
@@ -61,13 +64,21 @@ class CheckInputs:
 
 @contextmanager
 def open_check(
-    spec: TrainingSpec, settings: Settings, source: Source, *, cwd: Path, count: bool = True
+    spec: TrainingSpec,
+    settings: Settings,
+    source: Source,
+    *,
+    cwd: Path,
+    count: bool = True,
+    policy: ReadPolicy = ALLOW_ALL,
 ) -> Iterator[CheckInputs]:
     """The inputs of a check of `source`; counting processes end with the context.
 
     Raises as `run_checks`.
     """
-    evaluation = open_dataset(spec, settings, cwd=cwd, evaluation=True) if spec.eval_dataset else None
+    evaluation = None
+    if spec.eval_dataset:
+        evaluation = open_dataset(spec, settings, cwd=cwd, evaluation=True, policy=policy)
     if not count:
         yield CheckInputs(CheckLimits(spec.max_seq_length, spec.min_pixels, spec.max_pixels), evaluation)
         return
@@ -76,7 +87,13 @@ def open_check(
 
 
 def open_dataset(
-    spec: TrainingSpec, settings: Settings, *, cwd: Path, depth: ProbeDepth = "header", evaluation: bool = False
+    spec: TrainingSpec,
+    settings: Settings,
+    *,
+    cwd: Path,
+    depth: ProbeDepth = "header",
+    evaluation: bool = False,
+    policy: ReadPolicy = ALLOW_ALL,
 ) -> tuple[Source, ReadOptions]:
     """The dataset of a run, or its evaluation dataset, and how its rows are read.
 
@@ -84,12 +101,18 @@ def open_dataset(
         DataError: it does not exist, or is not a dataset.
         EnvironmentProblem: the Hub cannot be reached.
     """
-    source, detected = open_source_from_spec(spec, evaluation=evaluation, cwd=cwd, cache=settings.cache)
-    return source, read_options(spec, detected, cwd=cwd, cache=settings.cache, depth=depth)
+    source, detected = open_source_from_spec(spec, evaluation=evaluation, cwd=cwd, cache=settings.cache, policy=policy)
+    return source, read_options(spec, detected, cwd=cwd, cache=settings.cache, depth=depth, policy=policy)
 
 
 def read_options(
-    spec: TrainingSpec, detected: DetectedFormat, *, cwd: Path, cache: Path | None, depth: ProbeDepth = "header"
+    spec: TrainingSpec,
+    detected: DetectedFormat,
+    *,
+    cwd: Path,
+    cache: Path | None,
+    depth: ProbeDepth = "header",
+    policy: ReadPolicy = ALLOW_ALL,
 ) -> ReadOptions:
     """How a run reads the rows of its dataset, which was detected to be `detected`."""
     return ReadOptions(
@@ -99,6 +122,7 @@ def read_options(
         cache=cache,
         system_prompt=spec.system_prompt,
         probe_depth=depth,
+        policy=policy,
     )
 
 

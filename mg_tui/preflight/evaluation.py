@@ -1,18 +1,22 @@
 """An evaluation before its process: names and paths settled, what it names looked at, and the process started."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from mg_tui.config import Settings
 from mg_tui.core.dataset_parts import DATASET_KEYS
+from mg_tui.core.errors import UsageError
 from mg_tui.core.evaluation_spec import BASE, EvaluationSpec
 from mg_tui.core.named_datasets import require_path
 from mg_tui.core.paths import expand_user
 from mg_tui.data.evaluation_rows import open_evaluation_source
+from mg_tui.data.policy import ALLOW_ALL, ReadPolicy, read_policy
 from mg_tui.families.registry import load_registry
 from mg_tui.metrics.registry import load_metrics
 from mg_tui.runs import devices, launch
+from mg_tui.runs.caller_bounds import CallerBounds
 from mg_tui.runs.evaluations import EvaluationFolder
 from mg_tui.runs.store import find_run
 from mg_tui.runs.versions import package_versions
@@ -22,26 +26,39 @@ _DATASET_KEYS: Final = {"split": "split"} | {
     key: name for key, name in DATASET_KEYS.items() if name in EvaluationSpec.model_fields
 }
 
+_MODEL_HINT: Final = "give a result folder, a run (`model-garden runs` lists them), RUN@STEP or a base model"
+
 
 def launch_evaluation(
-    spec: EvaluationSpec, settings: Settings, *, cwd: Path, gpus: Sequence[str] | None = None
+    spec: EvaluationSpec,
+    settings: Settings,
+    *,
+    cwd: Path,
+    gpus: Sequence[str] | None = None,
+    run_id: str | None = None,
+    bounds: CallerBounds | None = None,
 ) -> EvaluationFolder:
     """Check what can be checked without the model, make the evaluation's folder, and start its process, detached.
 
     Args:
         cwd: the folder that relative paths start from.
         gpus: devices by name; any free one by default.
+        run_id, bounds: see `RunFolder.create`.
 
     Raises:
         GardenError: something is wrong; nothing has been made then.
     """
-    settled = settle_spec(spec, settings, cwd)
-    folder = EvaluationFolder.create(settings.home, settled, versions=package_versions(), cwd=cwd)
+    settled = settle_spec(spec, settings, cwd, policy=read_policy(bounds))
+    folder = EvaluationFolder.create(
+        settings.home, settled, versions=package_versions(), cwd=cwd, run_id=run_id, bounds=bounds
+    )
     launch.start_worker(folder, _devices(settled, gpus))
     return folder
 
 
-def settle_spec(spec: EvaluationSpec, settings: Settings, cwd: Path) -> EvaluationSpec:
+def settle_spec(
+    spec: EvaluationSpec, settings: Settings, cwd: Path, *, policy: ReadPolicy = ALLOW_ALL
+) -> EvaluationSpec:
     """The spec with every name and path as the worker needs them, after a look at what it names.
 
     Raises:
@@ -57,20 +74,30 @@ def settle_spec(spec: EvaluationSpec, settings: Settings, cwd: Path) -> Evaluati
         if spec.base_model is not None:
             changes["base_model"] = _settle_model(spec.base_model, settings.home, cwd)
         spec = spec.model_copy(update=changes)
-    source = open_evaluation_source(spec, cwd=cwd, cache=settings.cache)
+    source = open_evaluation_source(spec, cwd=cwd, cache=settings.cache, policy=policy)
     next(iter(source.rows()), None)  # an empty or unreadable dataset is an error here, and not in the worker
     spec = spec.model_copy(update={"dataset": source.address})
     return launch.with_absolute_paths(spec, cwd)
 
 
 def _settle_model(model: str, home: Path, cwd: Path) -> str:
-    """A folder by its absolute path, and `last` by the run it means now; other names stay."""
+    """A folder by its absolute path, and `last` by the run it means now; other names stay.
+
+    Raises:
+        UsageError: a path that is no folder.
+    """
     folder = cwd / expand_user(model)
     if folder.is_dir() and model not in {checkpoint.name for checkpoint in load_registry().checkpoints}:
         return str(folder.absolute())
     name, at, step = model.partition("@")
     if name == "last":
         return f"{find_run(home, name).id}{at}{step}"
+    if model.startswith((".", "/", "~")):
+        place = (cwd / expand_user(name)).absolute()
+        if not place.is_dir():
+            what = "is a file, not a folder" if place.is_file() else "does not exist"
+            raise UsageError(f"the model {what}", where=os.path.normpath(place), hint=_MODEL_HINT)
+        return f"{place}{at}{step}"
     return model
 
 

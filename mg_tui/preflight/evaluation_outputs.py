@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Literal
 
 from mg_tui.core.errors import GardenError, UsageError
 from mg_tui.data.evaluated_rows import WrittenRows, write_evaluated_rows
@@ -14,7 +14,6 @@ from mg_tui.runs.evaluations import EvaluationFolder, read_json_file
 from mg_tui.runs.watch import RunWatch
 
 RowKind = Literal["wrong", "broken", "fixed", "errors"]
-ROW_KINDS: Final = get_args(RowKind)
 
 
 def write_evaluation_report(folder: EvaluationFolder, path: Path) -> None:

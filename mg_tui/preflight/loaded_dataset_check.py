@@ -87,10 +87,9 @@ def _check_loaded(
         count_image_tokens=image_tokens,
     )
     name = safe_line(dataset.address or str(dataset.path))
-    contents = evaluation.digest() if evaluation is not None else None
-    reports = limits.report_cache(settings.cache, dataset, [contents, "before a run"])
+    reports = limits.report_cache(settings.cache, dataset, evaluation, "before a run")
     # `datasets check` of the same rows and limits has found all that this check would find, and more.
-    complete = limits.report_cache(settings.cache, dataset, [contents, "decode"])
+    complete = limits.report_cache(settings.cache, dataset, evaluation, "decode")
     for cached_report in (reports, complete):
         if cached_report is not None and (known := cached_report.load()) is not None:
             return replace(known, total_tokens=None, image_tokens=None, supervised_tokens=None)

@@ -12,6 +12,7 @@ from mg_tui.config import Settings
 from mg_tui.core.errors import DataError, FamilyError
 from mg_tui.core.named_datasets import resolve_named_datasets
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
 from mg_tui.hardware.memory import ExampleSize, ImageTokenCount, MemoryAdvisor
 from mg_tui.hardware.memory.training_setup import DeviceKind
 from mg_tui.hardware.model_shape import ModelShape
@@ -121,13 +122,19 @@ def image_token_counter(model: "ResolvedModel", spec: TrainingSpec) -> ImageToke
 
 
 def load_dataset_headers(
-    spec: TrainingSpec, settings: Settings, *, cwd: Path, progress: Callable[[int, int], None] | None = None
+    spec: TrainingSpec,
+    settings: Settings,
+    *,
+    cwd: Path,
+    progress: Callable[[int, int], None] | None = None,
+    policy: ReadPolicy = ALLOW_ALL,
 ) -> "Dataset":
     """The spec's dataset with image sizes from their headers.
 
     Args:
         spec: the run; relative paths in it are resolved against `cwd`.
         progress: called with (images done, images); an exception it raises ends the loading.
+        policy: where data may be read from.
 
     Raises:
         DataError: it cannot be read.
@@ -135,7 +142,9 @@ def load_dataset_headers(
     from mg_tui.data.from_spec import load_dataset_from_spec
 
     resolved = resolve_named_datasets(spec, settings.datasets, settings.train)
-    return load_dataset_from_spec(resolved, cwd=cwd, cache=settings.cache, check_images="header", progress=progress)
+    return load_dataset_from_spec(
+        resolved, cwd=cwd, cache=settings.cache, check_images="header", progress=progress, policy=policy
+    )
 
 
 def example_sizes(dataset: "Dataset", model: "ResolvedModel", spec: TrainingSpec) -> tuple[ExampleSize, ...]:

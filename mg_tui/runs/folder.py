@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.files import fsync_folder, write_atomic
+from mg_tui.runs.caller_bounds import CallerBounds, write_caller_bounds
 from mg_tui.runs.journal import JournalWriter
 
 if TYPE_CHECKING:
@@ -156,12 +157,20 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls, home: Path, spec: DetachedSpec, *, versions: Mapping[str, str] | None = None, cwd: Path | None = None
+        cls,
+        home: Path,
+        spec: DetachedSpec,
+        *,
+        versions: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        run_id: str | None = None,
+        bounds: CallerBounds | None = None,
     ) -> Self:
         """Create the folder of a new run under `home`, with its spec and the first event of its journal.
 
         It is created under a hidden name, synced and renamed, so visible folders are complete. `cwd` (default: the
-        working directory) is the base of relative image paths.
+        working directory) is the base of relative image paths. `run_id`: one of `new_run_id`, chosen before. `bounds`:
+        what the run may read, when it is not this user's own.
 
         Raises:
             EnvironmentProblem: it cannot be created; nothing visible is left behind.
@@ -170,11 +179,13 @@ class RunFolder:
         try:
             runs.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(runs)
-            while (runs / (run_id := _new_run_id(spec.name))).exists():
-                pass
+            run_id = run_id or _free_run_id(runs, spec.name)
             unfinished = runs / f"{_UNFINISHED_PREFIX}{run_id}"
+            shutil.rmtree(unfinished, ignore_errors=True)  # of an interrupted creation under the same id
             unfinished.mkdir()
             try:
+                if bounds is not None:
+                    write_caller_bounds(unfinished, bounds)
                 _write_new_run(cls(unfinished), spec, versions or {}, cwd or Path.cwd())
                 unfinished.rename(runs / run_id)
             except BaseException:
@@ -220,11 +231,18 @@ def _write_new_run(folder: RunFolder, spec: DetachedSpec, versions: Mapping[str,
     fsync_folder(folder.path)
 
 
-def _new_run_id(name: str | None) -> str:
+def new_run_id(name: str | None) -> str:
+    """An id for a run with this name that no other run has."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     tail = "".join(secrets.choice(_ID_ALPHABET) for _ in range(4))
     slug = re.sub(r"[^a-z0-9]+", "-", (name or "").lower()).strip("-")[:40].strip("-")
     return "-".join(part for part in (stamp, tail, slug) if part)
+
+
+def _free_run_id(runs: Path, name: str | None) -> str:
+    while (runs / (run_id := new_run_id(name))).exists():
+        pass
+    return run_id
 
 
 def _remove_abandoned(runs: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from mg_tui.core.errors import EnvironmentProblem, RunFailed
 from mg_tui.core.paths import expand_user, is_remote
 from mg_tui.runs import output_folder
+from mg_tui.runs.caller_bounds import CallerBounds, bounded_environment
 from mg_tui.runs.control import ControlInbox
 from mg_tui.runs.device_request import worker_environment
 from mg_tui.runs.folder import RunFolder
@@ -53,11 +54,18 @@ class HasHome(Protocol):
         ...
 
 
-def create_run(spec: "TrainingSpec", settings: HasHome, *, cwd: Path | None = None) -> RunFolder:
+def create_run(
+    spec: "TrainingSpec",
+    settings: HasHome,
+    *,
+    cwd: Path | None = None,
+    run_id: str | None = None,
+    bounds: CallerBounds | None = None,
+) -> RunFolder:
     """Check the output folder and create the run's folder; `start_worker` starts it.
 
     Paths of the spec are made absolute relative to `cwd` (default: the working directory), since the worker runs in
-    another folder; `cwd` is also the base of relative image paths.
+    another folder; `cwd` is also the base of relative image paths. `run_id` and `bounds`: see `RunFolder.create`.
 
     Raises:
         UsageError: the output folder is not empty, not a folder, not writable, or reserved by another run.
@@ -67,7 +75,9 @@ def create_run(spec: "TrainingSpec", settings: HasHome, *, cwd: Path | None = No
     cwd = cwd or Path.cwd()
     absolute = with_absolute_paths(spec, cwd)
     with output_folder.reserve_output_folder(absolute.output_dir, settings.home):
-        return RunFolder.create(settings.home, absolute, versions=package_versions(), cwd=cwd)
+        return RunFolder.create(
+            settings.home, absolute, versions=package_versions(), cwd=cwd, run_id=run_id, bounds=bounds
+        )
 
 
 def check_output_dir(spec: "TrainingSpec", *, cwd: Path | None = None) -> None:
@@ -163,6 +173,7 @@ def _start_locked(
 ) -> int:
     for earlier in _started_processes.values():
         earlier.poll()  # reap zombies in a long-lived front end
+    base = bounded_environment(folder.path, os.environ)
     handed, descriptors = lock.for_child()
     try:
         with folder.log_file.open("ab") as log:
@@ -173,7 +184,7 @@ def _start_locked(
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 cwd=folder.path,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **environ, **handed},
+                env={**base, "PYTHONUNBUFFERED": "1", **environ, **handed},
                 pass_fds=descriptors,
             )
     except OSError as error:

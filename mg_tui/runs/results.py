@@ -97,6 +97,11 @@ def read_result(folder: Path, run: RunFolder | None = None) -> Result:
     )
 
 
+def result_name(folder: Path) -> str:
+    """What a result without a name is called: the result of a run is the folder `model` in the run's folder."""
+    return folder.parent.name if folder.name == "model" else folder.name
+
+
 def _candidate_folders(run: RunFolder) -> list[Path]:
     with contextlib.suppress(GardenError):
         return [run.model_dir, run.result_dir]

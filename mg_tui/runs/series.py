@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 MAX_POINTS: Final = 5_000
+MAX_FIELDS: Final = 48  # fields of step events, beside the named curves, that are kept
 NAN: Final = float("nan")
 
 
@@ -16,6 +17,11 @@ def to_float(value: Any) -> float:
     return NAN
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value of an event is a number, as the journal writes numbers."""
+    return (isinstance(value, int | float) and not isinstance(value, bool)) or value in ("nan", "inf", "-inf")
+
+
 def per_second(amount: Any, seconds: Any) -> float:
     """`amount` per second; NaN where either is unknown or the time is 0."""
     time = to_float(seconds)
@@ -26,9 +32,14 @@ class Series:
     """Curves over the optimizer steps: parallel lists, NaN where a step has no value. Nothing is averaged.
 
     Beyond `points` steps only every k-th is stored, k doubling as the run grows; the first and the newest always are.
+
+    `fields` has every number of the step events by its name, up to `MAX_FIELDS` of them; only with `all_fields`, as a
+    list of runs needs none of it.
     """
 
-    def __init__(self, points: int = MAX_POINTS):
+    def __init__(self, points: int = MAX_POINTS, *, all_fields: bool = False):
+        self.fields: dict[str, list[float]] = {}
+        self._all_fields = all_fields
         self._points = max(points, 8)
         self._stride = 1
         self.steps: list[int] = []
@@ -64,9 +75,18 @@ class Series:
         self.tokens_per_second.append(per_second(data.get("tokens"), seconds))
         self.images_per_second.append(per_second(data.get("images"), seconds))
         self.data_wait.append(per_second(data.get("data_wait"), seconds))
+        if self._all_fields:
+            self._add_fields(data)
         while len(self.steps) > self._points:
             self._stride *= 2
             self._thin()
+
+    def _add_fields(self, data: Mapping[str, Any]) -> None:
+        for name, value in data.items():
+            if name not in self.fields and name != "step" and is_number(value) and len(self.fields) < MAX_FIELDS:
+                self.fields[name] = [NAN] * (len(self.steps) - 1)
+        for name, values in self.fields.items():
+            values.append(to_float(data.get(name)))
 
     def forget_after(self, step: int) -> None:
         """Drop the points after `step`: a resumed run repeats them."""
@@ -85,6 +105,7 @@ class Series:
             self.tokens_per_second,
             self.images_per_second,
             self.data_wait,
+            *self.fields.values(),
         ]
 
     def _pop(self) -> None:

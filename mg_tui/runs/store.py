@@ -1,5 +1,6 @@
 """All runs of a home folder, and finding one from user input."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from mg_tui.runs.watch import RunWatch
 
 FolderT = TypeVar("FolderT", bound=RunFolder)
 
+_STARTERS: Final = {"evaluations": "evaluate-vision", "servers": "serve MODEL"}  # commands that make the first one
 LIST_READ_BYTES: Final = 256 << 10  # bytes of a long journal's beginning and end that a list reads
 
 
@@ -111,29 +113,67 @@ class RunStore:
     def __init__(self, home: Path, kind: type[RunFolder] = RunFolder):
         self.home = home
         self._kind = kind
-        self._watches: dict[str, RunWatch] = {}
-        self._specs: dict[str, Mapping[str, Any]] = {}
-        self._annotations: dict[str, AnnotationReader] = {}
+        self._summarizers: dict[str, RunSummarizer] = {}
+        self._ended: dict[str, tuple[tuple[int, ...], RunSummary]] = {}
 
     def refresh(self) -> list[RunSummary]:
         """Every run, newest first; an unreadable folder is an entry with a `problem`."""
         folders = run_folders(self.home, self._kind)
         known = {folder.id for folder in folders}
-        for gone in self._watches.keys() - known:
-            del self._watches[gone]
-            self._specs.pop(gone, None)
-            self._annotations.pop(gone, None)
+        for gone in self._summarizers.keys() - known:
+            del self._summarizers[gone]
+            self._ended.pop(gone, None)
         return [self._summary(folder) for folder in folders]
 
     def _summary(self, folder: RunFolder) -> RunSummary:
-        watch = self._watches.get(folder.id)
-        if watch is None:
-            watch = self._watches[folder.id] = RunWatch(folder, ends_only=LIST_READ_BYTES)
-            self._annotations[folder.id] = AnnotationReader(folder)
-        summary = _summarize(watch, self._specs.get(folder.id), self._annotations[folder.id].read())
-        if summary.spec:
-            self._specs[folder.id] = summary.spec
+        # Most runs of a long list have ended: as long as nobody wrote into one, it is what it was.
+        written = _when_written(folder)
+        known = self._ended.get(folder.id)
+        if known is not None and known[0] == written:
+            return known[1]
+        summarizer = self._summarizers.get(folder.id)
+        if summarizer is None:
+            watch = RunWatch(folder, ends_only=LIST_READ_BYTES)
+            summarizer = self._summarizers[folder.id] = RunSummarizer(watch)
+        summary = summarizer.refresh()
+        if summary.view.lifecycle in ("finished", "stopped", "failed") and written is not None:
+            self._ended[folder.id] = (written, summary)
+        else:
+            self._ended.pop(folder.id, None)
         return summary
+
+
+class RunSummarizer:
+    """Follows one run and summarizes it; the spec, once it was readable, is not read again."""
+
+    def __init__(self, watch: RunWatch) -> None:
+        self._watch = watch
+        self._spec: Mapping[str, Any] | None = None
+        self._digest: str | None = None  # of the spec, by the journal
+        self._annotations = AnnotationReader(watch.folder)
+
+    def refresh(self) -> RunSummary:
+        """The run with what is new of it; a read error becomes its `problem`."""
+        summary = _summarize(self._watch, self._spec, self._annotations.read())
+        digest = summary.view.spec_digest
+        if digest != self._digest:  # the spec was changed and accepted, or is known now
+            self._digest, self._spec = digest, None
+        else:
+            self._spec = summary.spec or None
+        return summary
+
+
+def _when_written(folder: RunFolder) -> tuple[int, ...] | None:
+    """Sizes and times of a run's journal and annotations; None when the journal cannot be looked at."""
+    try:
+        journal = os.stat(f"{folder.path}/{folder.journal_file.name}")  # noqa: PTH116 - for each of a thousand runs
+    except OSError:
+        return None
+    try:
+        notes = os.stat(f"{folder.path}/{folder.annotations_file.name}").st_mtime_ns  # noqa: PTH116
+    except OSError:
+        notes = 0
+    return journal.st_size, journal.st_mtime_ns, journal.st_ino, notes
 
 
 def describe_damage(watch: RunWatch) -> str | None:
@@ -151,7 +191,7 @@ def run_folders(home: Path, kind: type[FolderT]) -> list[FolderT]: ...
 def run_folders(home: Path, kind: type[RunFolder] = RunFolder) -> Sequence[RunFolder]:
     """The folders of the runs under `home`, newest first; empty when there is none, or it cannot be read."""
     try:
-        names = [entry.name for entry in (home / kind.parent).iterdir() if entry.is_dir()]
+        names = [entry.name for entry in os.scandir(home / kind.parent) if entry.is_dir()]
     except OSError:
         return []
     return [kind(home / kind.parent / name) for name in sorted(names, reverse=True) if not name.startswith(".")]
@@ -165,11 +205,6 @@ def list_runs(home: Path, kind: type[RunFolder] = RunFolder) -> list[RunSummary]
 def summarize_run(folder: RunFolder) -> RunSummary:
     """One run, from its whole journal; a read error becomes its `problem`."""
     return _summarize(RunWatch(folder), None, read_annotations(folder))
-
-
-def summarize_watch(watch: RunWatch) -> RunSummary:
-    """One run that is followed, with what is new of it; a read error becomes its `problem`."""
-    return _summarize(watch, None, read_annotations(watch.folder))
 
 
 def _summarize(watch: RunWatch, spec: Mapping[str, Any] | None, annotations: Annotations) -> RunSummary:
@@ -200,7 +235,7 @@ def find_run(home: Path, ref: str, kind: type[RunFolder] = RunFolder) -> RunFold
         return _run_at_path(ref, kind)
     folders = run_folders(home, kind)
     if not folders:
-        starter = "train-vision" if kind is RunFolder else "evaluate-vision"
+        starter = _STARTERS.get(kind.command, "train-vision")
         raise UsageError(
             f"No {kind.command} yet.", where=str(home / kind.parent), hint=f"start one with `model-garden {starter}`"
         )

@@ -47,7 +47,8 @@ class RunView:
         earlier_seconds: seconds of the attempts before the newest.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, all_fields: bool = False) -> None:
+        """`all_fields`: keep every number of the step events, see `Series`."""
         self.name: str | None = None
         self.lifecycle: str | None = None
         self.last_number = 0
@@ -70,7 +71,7 @@ class RunView:
         self.total_steps: int | None = None
         self.epoch: float | None = None
         self.latest_step: Mapping[str, Any] = {}
-        self.series = Series()
+        self.series = Series(all_fields=all_fields)
         self.plan: Mapping[str, Any] = {}
         self.result: Mapping[str, Any] = {}
         self.error: Mapping[str, Any] = {}

@@ -23,11 +23,12 @@ class RunWatch:
 
     `ends_only` reads only this many bytes of the beginning and the end of a journal larger than twice that, once; state
     and newest values are still exact, the curves have a gap. `thin=False` parses every event of a very long journal.
+    `all_fields` keeps every number of the step events, see `Series`.
     """
 
-    def __init__(self, folder: RunFolder, *, ends_only: int | None = None, thin: bool = True):
+    def __init__(self, folder: RunFolder, *, ends_only: int | None = None, thin: bool = True, all_fields: bool = False):
         self.folder = folder
-        self.view = RunView()
+        self.view = RunView(all_fields=all_fields)
         self.reader = JournalReader(folder.journal_file)
         self.lock_held = False
         self.silent_seconds: float | None = None

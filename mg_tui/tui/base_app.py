@@ -20,6 +20,7 @@ from mg_tui.config import Settings
 from mg_tui.core.errors import GardenError
 from mg_tui.core.text import printable
 from mg_tui.tui.coalesce import UpdateCoalescer
+from mg_tui.tui.device_history import DeviceHistory
 from mg_tui.tui.graphics import HALF_CELLS, TerminalGraphics
 from mg_tui.tui.key_queue import KeyBarrier, KeyQueue
 from mg_tui.tui.messages import MAX_MESSAGES, LoggedMessage
@@ -51,6 +52,7 @@ class BaseApp(App[None]):
         key_queue: delivers keys one after the other.
         custom_keys: keys by the id of the action, of actions that `[keys]` gives other keys.
         terminal_notices: window title, bell and desktop notifications.
+        device_history: what the devices did lately, as the screens sampled them.
         message_log: messages that were notified, oldest first.
         run_rows: every run, newest first; None before the first read.
     """
@@ -72,6 +74,7 @@ class BaseApp(App[None]):
         self.custom_keys: dict[str, tuple[str, ...]] = {}
         self.message_log: deque[LoggedMessage] = deque(maxlen=MAX_MESSAGES)
         self.run_rows: tuple[RunRow, ...] | None = None
+        self.device_history = DeviceHistory()
         self.terminal_notices = TerminalNotices(self)
         self.runs_feed = RunsFeed(self, settings.home, self.update_period)
         self.run_commands = RunCommands(self, self.confirm, self.notify_error, self.runs_feed.resume)

@@ -117,6 +117,13 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
+def unit_after(number: str, unit: str) -> str:
+    """A unit as it stands after a number: `1 example`, `8 batches`."""
+    if number != "1" or not unit.endswith("s"):
+        return unit
+    return unit[:-2] if unit.endswith(("ches", "sses")) else unit[:-1]
+
+
 def as_typed(value: object) -> str:
     """A value as it is typed: `2e-5`, `on`, `tensorboard, wandb`; empty for None."""
     if value is None:

@@ -62,7 +62,7 @@ def test_scripts(shell: str) -> None:
 
 def test_the_manual_page_is_current_and_has_every_command() -> None:
     page = man_page()
-    assert MAN_PAGE.read_text(encoding="utf-8") == page, "run `uv run python scripts/man_page.py`"
+    assert MAN_PAGE.read_text(encoding="utf-8") == page, "run `uv run python scripts/docs_reference.py`"
     for words in (r".SS train\-vision", r".SS runs note", r"\fB\-\-learning\-rate NUMBER\fR", "MODEL_GARDEN_UI_NOTIFY"):
         assert words in page
 

@@ -85,6 +85,67 @@ def test_export_prints_the_folder_and_says_figures_and_command(
     assert request["rows"] == 16 and request["min_agreement"] == 1.0 and not request["merged"]
 
 
+VARIANTS = [
+    {**AGREEMENT, "quantization": "Q8_0", "file": "x-Q8_0.gguf", "bytes": 5_000_000, "fallback_tensors": 0},
+    {**AGREEMENT, "quantization": "Q4_K_M", "file": "x-Q4.gguf", "bytes": 3_000_000, "fallback_tensors": 7, "alike": 1},
+]
+
+
+def test_gguf_prints_a_table_of_quantizations(
+    child: type[FakeExportChild], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    child.reply = {**EXPORTED, "command": "sh run.sh", "variants": VARIANTS}
+    words = ["--format", "gguf", "--output", "out", "--quantization", "q8_0", "--quantization", "F16"]
+    assert run_cli("--home", str(tmp_path), "export", "mine", *words) == 0
+    out, err = capsys.readouterr()
+    assert out == "/out\n" and "sh run.sh" in err and "7 tensors have another type" in err
+    assert "QUANTIZATION" in err and "the model" in err and "3 of 4" in err and "1 of 4" in err and "50.0%" in err
+    program, request = child.requests
+    assert program == {"program": "mg_tui.engine.export.gguf.export"}
+    assert list(request["quantizations"]) == ["Q8_0", "F16"] and request["min_agreement"] == 0.9
+    assert "merged" not in request and "format" not in request
+
+
+def test_setup_builds_and_says_how_long_it_took(
+    child: type[FakeExportChild], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    child.reply = {"event": "ready", "folder": "/cache/llama", "built": True, "version": "0.3.36", "seconds": 481.2}
+    assert run_cli("--home", str(tmp_path), "export", "--setup", "gguf") == 0
+    out, err = capsys.readouterr()
+    assert out == "/cache/llama\n" and "built in 481 s" in err
+    assert child.requests[0] == {"program": "mg_tui.engine.export.gguf.setup"}
+    assert run_cli("export", "mine", "--setup", "gguf") == 2
+    assert "leave MODEL and --format out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["--format", "gguf", "--output", "out"], "MODEL is missing"),
+        (["mine", "--output", "out"], "--format is missing"),
+        (["mine", "--format", "gguf"], "--output is missing"),
+        (["mine", "--format", "vllm", "--output", "out", "--quantization", "Q8_0"], "--quantization goes with"),
+        (["mine", "--format", "merged", "--output", "out", "--adapter"], "--adapter goes with --format gguf"),
+        (["mine", "--format", "gguf", "--output", "out", "--merged"], "--merged goes with --format vllm"),
+    ],
+)
+def test_options_that_are_missing_or_of_another_format_are_named(
+    child: type[FakeExportChild], capsys: pytest.CaptureFixture[str], words: list[str], error: str
+) -> None:
+    assert run_cli("export", *words) == 2
+    assert error in capsys.readouterr().err and child.requests == []
+
+
+def test_a_gguf_file_is_verified_by_its_own_threshold(child: type[FakeExportChild], tmp_path: Path) -> None:
+    child.reply = VERIFIED
+    (tmp_path / "tower.gguf").touch()
+    assert run_cli("verify", "mine", "--against", "x.gguf", "--mmproj", str(tmp_path / "tower.gguf")) == 0
+    request = child.requests[1]
+    assert request["min_agreement"] == 0.9 and request["mmproj"] == str(tmp_path / "tower.gguf")
+    assert run_cli("verify", "mine", "--against", "x") == 0
+    assert child.requests[3]["min_agreement"] == 1.0 and child.requests[3]["mmproj"] is None
+
+
 def test_export_as_json_is_one_record(child: type[FakeExportChild], capsys: pytest.CaptureFixture[str]) -> None:
     child.reply = EXPORTED
     assert run_cli("export", "mine", "--format", "vllm", "--output", "out", "--json") == 0

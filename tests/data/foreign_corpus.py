@@ -295,7 +295,7 @@ REFUSED = [
         message="a tool call", hint="--on-bad-row skip"),
     Sample("boxes: ms-swift objects", "refused", lines(chat(
         "<image>Find <ref-object>.", "<bbox>", images=["a.png"], objects={"ref": ["cup"], "bbox": [[1, 2, 3, 4]]})),
-        message="bounding boxes", hint="include the boxes in the answer"),
+        message="bounding boxes", hint="include the boxes in the answer, as --box-format"),
     Sample("boxes: COCO", "refused", document({
         "images": [{"id": 9, "file_name": "a.png"}],
         "annotations": [{"id": 1, "image_id": 9, "category_id": 1, "bbox": [0, 0, 4, 4]}]}),

@@ -127,7 +127,37 @@ def test_yolo_boxes_are_not_captions(tmp_path: Path) -> None:
     refused(load(tmp_path / "darknet"), None, "boxes")
 
 
+def test_videos_and_audio_of_a_folder_are_named(tmp_path: Path) -> None:
+    for name in ("cats/1.png", "dogs/2.png"):
+        save_image(tmp_path / "set" / name)
+    (tmp_path / "set/cats/clip.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    (tmp_path / "set/dogs/bark.WAV").write_bytes(b"RIFF")
+    dataset = load(tmp_path / "set")
+    assert [example.response for example in dataset.examples] == ["cats", "dogs"]
+    assert [str(problem.what) for problem in dataset.problems] == [
+        "cats/clip.mp4 is a video, which is not supported",
+        "dogs/bark.WAV is audio, which is not supported",
+    ]
+
+
 # --- 2: shards
+
+
+def test_members_of_a_shard_that_are_not_read_are_named(tmp_path: Path) -> None:
+    image = io.BytesIO()
+    Image.new("RGB", (28, 28), "red").save(image, "PNG")
+    members = {"a.png": image.getvalue(), "a.txt": b"one", "a.npy": b"x", "b.png": image.getvalue(), "b.txt": b"two"}
+    members |= {"b.mp4": b"x", "c.flac": b"x", "c.png": image.getvalue(), "c.txt": b"three"}
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    dataset = load(tmp_path / "set.tar")
+    assert [example.response for example in dataset.examples] == ["one"]
+    assert dict(dataset.unused_columns) == {".npy": 1}
+    assert [(problem.row, problem.field) for problem in dataset.problems] == [(2, "video"), (3, "audio")]
+    assert len(load(tmp_path / "set.tar", "video", "audio").examples) == 3
 
 
 def shard(count: int, first: int = 0) -> bytes:

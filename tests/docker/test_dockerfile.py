@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
@@ -14,9 +16,6 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
-LISTS = ("requirements.txt", "tools.txt")
-# Pinned by torch itself, which names one exact version of each.
-OF_TORCH = re.compile(r"nvidia-(?!ml-py)|cuda-|triton$")
 
 
 def _export() -> ModuleType:
@@ -28,6 +27,8 @@ def _export() -> ModuleType:
 
 
 export = _export()
+VARIANTS = tuple(export.VARIANTS)
+LISTS = (*(f"requirements-{variant}.txt" for variant in VARIANTS), "tools.txt")
 
 
 def _instructions() -> list[tuple[str, str]]:
@@ -59,6 +60,58 @@ def test_the_image_starts_the_command_and_keeps_data_in_a_volume() -> None:
     assert "MODEL_GARDEN_HOME=/data " in last["ENV"] and "HF_HOME=/data/hub " in last["ENV"]
 
 
+def _stage(name: str) -> list[tuple[str, str]]:
+    """The instructions of one stage, and before them those of the stages it stands on."""
+    stages: dict[str, list[tuple[str, str]]] = {}
+    current: list[tuple[str, str]] = []
+    for word, rest in _instructions():
+        if word == "FROM":
+            base, *label = rest.split()
+            stages[label[-1]] = current = [*stages.get(base, [])]
+        else:
+            current.append((word, rest))
+    return stages[name]
+
+
+@pytest.mark.parametrize("target", ["runtime", "cloud"])
+def test_our_own_code_is_the_last_layer_and_the_packages_are_shared(target: str) -> None:
+    layers = [rest for word, rest in _stage(target) if word in ("RUN", "COPY", "ADD")]
+    assert [layer.split()[0] for layer in layers[-3:]] == ["--from=plugins", "--from=project", "--chmod=755"]
+    shared = [rest for word, rest in _stage("common") if word in ("RUN", "COPY")]
+    assert layers[: len(shared)] == shared
+    assert not any("mg_tui" in layer for layer in layers)
+
+
+@pytest.mark.parametrize(("target", "home"), [("runtime", "/data"), ("cloud", "/workspace/garden")])
+def test_kernels_models_and_runs_are_kept_on_the_volume(target: str, home: str) -> None:
+    text = " ".join(rest for word, rest in _stage(target) if word == "ENV")
+    places = dict(re.findall(r"([A-Z_]+)=(/\S+)", text))
+    for name in ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "CUDA_CACHE_PATH", "HF_HOME", "MODEL_GARDEN_CACHE"):
+        assert places[name].startswith(f"{home}/"), name
+    assert places["MODEL_GARDEN_HOME"] == home
+
+
+def test_the_cloud_image_has_no_host_keys_and_opens_one_port() -> None:
+    instructions = _stage("cloud")
+    assert [rest for word, rest in instructions if word == "EXPOSE"] == ["22"]
+    (install,) = [rest for word, rest in instructions if word == "RUN" and "openssh-server" in rest]
+    assert "rm -rf" in install and "/etc/ssh/ssh_host_*" in install.partition("rm -rf")[2]
+
+
+def test_parts_of_a_list_are_the_whole_list() -> None:
+    """The Dockerfile's awk script sorts every package into one of three layers."""
+    (script,) = re.findall(r"awk '(.+?)' /tmp", next(rest for word, rest in _instructions() if "awk" in rest))
+    for name in LISTS[:-1]:
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run(["awk", script.replace("/lists/", f"{folder}/"), DOCKER / name], check=True)
+            parts = {path.stem: path.read_text() for path in Path(folder).iterdir()}
+        listed = [entry for part in parts.values() for entry in export.list_requirements(part)]
+        assert sorted(listed) == sorted(export.list_requirements((DOCKER / name).read_text()))
+        assert all(export.OF_TORCH.match(entry) for entry in export.list_requirements(parts["torch"]))
+        assert {"torch", "torchvision", "triton"} == set(export.list_versions(parts["torch"]))
+        assert not any(entry.startswith(("torch", "transformers")) for entry in parts["cuda"].splitlines())
+
+
 def test_stages_start_from_the_argument() -> None:
     known = {"${BASE_IMAGE}"}
     for word, rest in _instructions():
@@ -75,23 +128,84 @@ def test_lists_have_hashes_and_no_urls(name: str) -> None:
     assert not re.search(r"^\s*-(?!-hash=)", text, flags=re.MULTILINE)  # no option of pip's but hashes
 
 
-def test_list_has_the_versions_of_pyproject() -> None:
+def _pins(variant: str) -> dict[str, set[str]]:
     project = _project()
-    constraints = export.list_versions("\n".join(project["tool"]["uv"]["constraint-dependencies"]))  # type: ignore[index]
-    pinned = constraints | export.list_versions("\n".join(project["dependency-groups"]["current"]))  # type: ignore[arg-type]
-    listed = export.list_versions((DOCKER / "requirements.txt").read_text())
-    differing = {
-        name: versions for name, versions in listed.items() if not OF_TORCH.match(name) and versions != pinned.get(name)
-    }
-    assert differing == {}, "run `uv run python docker/export_requirements.py`"
+    lists = [project["tool"]["uv"]["constraint-dependencies"]]  # type: ignore[index]
+    if variant == "cu13-unsloth":
+        lists.append(project["project"]["optional-dependencies"]["unsloth"])  # type: ignore[index]
+    else:
+        lists.append(project["dependency-groups"]["current" if variant == "cu13" else variant])
+    return {name: versions for one in lists for name, versions in export.list_versions("\n".join(one)).items()}
 
 
-def test_the_list_has_every_dependency() -> None:
-    listed = export.list_versions((DOCKER / "requirements.txt").read_text())
-    ours = {"model-garden-qwen2-5-vl"}
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_list_has_the_versions_of_pyproject(variant: str) -> None:
+    pinned = _pins(variant)
+    listed = export.list_versions((DOCKER / f"requirements-{variant}.txt").read_text())
+    differing = {name for name, versions in listed.items() if name in pinned and versions != pinned[name]}
+    assert differing == set(), "run `uv run python docker/export_requirements.py`"
+    unpinned = {name for name in listed if name not in pinned and not export.OF_TORCH.match(name)}
+    # What unsloth needs in other versions than the other lists, so that no constraint fits both.
+    allowed = {"transformers", "huggingface-hub", "fsspec", "dill", "multiprocess"} if "unsloth" in variant else set()
+    assert unpinned <= allowed
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_list_has_every_dependency(variant: str) -> None:
+    listed = export.list_versions((DOCKER / f"requirements-{variant}.txt").read_text())
+    ours = {path.name for path in (ROOT / "plugins").iterdir()}
     for dependency in _project()["project"]["dependencies"]:  # type: ignore[attr-defined]
         name = re.split(r"[^A-Za-z0-9._-]", dependency)[0].lower()
         assert name in listed or name in ours, "run `uv run python docker/export_requirements.py`"
+
+
+def test_the_list_for_cuda_12_has_no_library_of_cuda_13() -> None:
+    names = {
+        variant: set(export.list_versions((DOCKER / f"requirements-{variant}.txt").read_text())) for variant in VARIANTS
+    }
+    assert any(name.endswith("-cu12") for name in names["cu12"])
+    assert not any(name.endswith("-cu13") for name in names["cu12"])
+    assert not any(name.endswith("-cu12") for name in names["cu13"] | names["cu13-unsloth"])
+
+
+def _wheel(folder: Path, name: str, version: str, requires: str = "") -> None:
+    tag = f"{name.replace('-', '_')}-{version}"
+    with zipfile.ZipFile(folder / f"{tag}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(
+            f"{tag}.dist-info/METADATA",
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+            + (f"Requires-Dist: {requires}\n" if requires else ""),
+        )
+        wheel.writestr(f"{tag}.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr(f"{tag}.dist-info/RECORD", "")
+
+
+def test_torch_of_another_index_replaces_that_of_the_list_and_leaves_no_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, version, requires in (
+        ("torch", "2.15.0+cu126", "nvidia-cublas-cu12==12.6.4"),
+        ("torchvision", "0.29.2+cu126", "torch==2.15.0"),
+        ("nvidia-cublas-cu12", "12.6.4", ""),
+        ("pluggy", "1.7.0", ""),
+    ):
+        folder = tmp_path / "index" / name
+        folder.mkdir(parents=True)
+        _wheel(folder, name, version, requires)
+        (wheel,) = folder.iterdir()
+        (folder / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    before = (
+        "torch==2.15.0 --hash=sha256:00\ntorchvision==0.29.2 --hash=sha256:00\nnvidia-cublas==13.4 --hash=sha256:00\n"
+    )
+    after = export.replace_torch(before + "pluggy==1.7.0 --hash=sha256:00\n", f"file://{tmp_path}/index")
+    assert export.list_versions(after) == {
+        "torch": {"2.15.0+cu126"},
+        "torchvision": {"0.29.2+cu126"},
+        "nvidia-cublas-cu12": {"12.6.4"},
+        "pluggy": {"1.7.0"},
+    }
+    assert export.find_problems(after) == []
 
 
 @pytest.mark.parametrize(
@@ -123,6 +237,29 @@ def test_compose_file_has_gpus_grace_period_and_volumes() -> None:
     assert compose["services"]["garden-cpu"]["deploy"] == {}
 
 
+def test_compose_up_starts_the_api_on_loopback_alone() -> None:
+    services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+    assert [name for name, service in services.items() if not service.get("profiles")] == ["api"]
+    for name in ("api", "api-cpu"):
+        service = services[name]
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+        assert service["restart"] == "unless-stopped" and service["stop_grace_period"] == "3m"
+        arguments = service["command"]
+        assert arguments[0] == "api" and "--behind-proxy" in arguments  # so that every request needs a token
+    assert not any("ports" in services[name] for name in ("garden", "garden-cpu"))
+
+
+def test_the_command_of_compose_is_one_that_the_api_takes() -> None:
+    from mg_tui.cli.api import api
+    from mg_tui.gate import Listener, check_listener
+
+    command = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]["api"]["command"]
+    values = api.make_context("api", list(command[1:])).params
+    listener = Listener(values["host"], values["port"], None, None, values["behind_proxy"], values["allowed_hosts"])
+    check_listener(listener)
+    assert listener.needs_token and {"localhost", "127.0.0.1"} <= listener.hosts
+
+
 @pytest.mark.parametrize("script", ["build.sh", "try.sh"])
 def test_scripts_are_shell_and_executable(script: str) -> None:
     path = DOCKER / script
@@ -138,6 +275,6 @@ def test_dockerignore_allows_what_the_image_copies() -> None:
         if word == "COPY" and "--from" not in rest:
             sources = [part for part in rest.split() if not part.startswith("--")][:-1]
             for source in sources:
-                path = source.replace("${REQUIREMENTS}", "docker/requirements.txt")
+                path = source.replace("${REQUIREMENTS}", "docker/requirements-cu12.txt")
                 assert any(Path(path).match(pattern) for pattern in allowed), path
                 assert (ROOT / path).exists()

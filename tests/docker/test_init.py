@@ -1,5 +1,6 @@
 """Process 1 of the image, here as an ordinary process that adopts the orphans below it, and as a real process 1."""
 
+import json
 import os
 import pty
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-INIT = Path(__file__).resolve().parents[2] / "docker" / "init.py"
+INIT = Path(__file__).resolve().parents[2] / "docker" / "container" / "init.py"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the image is Linux")
 
 # A command that starts something which outlives it, as `train-vision --detach` does, and ends with status 3.
@@ -43,7 +44,7 @@ def wait_until(what: Callable[[], bool], seconds: float = 15) -> None:
 
 
 @contextmanager
-def start_init(*command: str, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
+def start_init(*command: str, prefix: tuple[str, ...] = (), **environment: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [*prefix, sys.executable, "-IS", str(INIT), *command],
         stdin=subprocess.DEVNULL,
@@ -51,6 +52,7 @@ def start_init(*command: str, prefix: tuple[str, ...] = ()) -> Iterator[subproce
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        env={**os.environ, "GARDEN_CHECKS": "off", **environment},
     )
     try:
         yield process
@@ -172,3 +174,42 @@ def test_process_1_waits_for_an_orphan_and_forwards_sigterm(tmp_path: Path) -> N
         outer.communicate(timeout=15)
     assert log.read_text() == "running\nsaved\n"
     assert outer.returncode == 3
+
+
+def test_a_run_that_takes_long_to_save_is_reported_with_its_loss_before_the_kill(tmp_path: Path) -> None:
+    run, log = tmp_path / "my-run", tmp_path / "log"
+    run.mkdir()
+    events = [{"kind": "step", "step": 10}, {"kind": "checkpoint", "step": 10}, {"kind": "step", "step": 17}]
+    (run / "events.jsonl").write_text("".join(f"{json.dumps(event)}\n" for event in events))
+    (tmp_path / "mg_tui").mkdir()
+    (tmp_path / "mg_tui" / "__init__.py").touch()
+    # A worker is known by `-m mg_tui.engine`.
+    (tmp_path / "mg_tui" / "engine.py").write_text("""
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(3), print("saved", flush=True), sys.exit(0)))
+print("running", flush=True)
+time.sleep(60)
+""")
+    script = SCRIPT_LEAVING_A_RUN.replace('"-c", sys.argv[2]', '"-m"').replace("/data/runs/my-run", str(run))
+    script = script.replace("start_new_session", f"cwd={str(tmp_path)!r}, start_new_session")
+    with start_init(sys.executable, "-c", script, str(log), GARDEN_STOP_SECONDS="4") as init:
+        wait_until(lambda: log.exists() and "running" in log.read_text())
+        init.terminate()
+        _, err = init.communicate(timeout=15)
+    assert "Still saving my-run: if it is killed now, it resumes from step 10 and 7 steps are lost." in err
+    assert log.read_text().split() == ["running", "saved"]
+
+
+def test_a_number_of_seconds_that_is_none_is_reported() -> None:
+    with start_init(sys.executable, "-c", "pass", GARDEN_STOP_SECONDS="ten") as init:
+        _, err = init.communicate(timeout=15)
+    assert err == "GARDEN_STOP_SECONDS is 'ten' and not a number of seconds; 10 is used.\n" and init.returncode == 0
+
+
+def test_problems_of_the_container_are_printed_before_the_command(tmp_path: Path) -> None:
+    closed = tmp_path / "file"
+    closed.touch()
+    home = str(closed / "home")  # below a file: not even root can write there
+    with start_init(sys.executable, "-c", "print('hello')", GARDEN_CHECKS="on", MODEL_GARDEN_HOME=home) as init:
+        out, err = init.communicate(timeout=15)
+    assert out == "hello\n" and f"cannot write to {home} (not a directory)" in err

@@ -3,12 +3,8 @@
 import contextlib
 import json
 import os
-import pwd
-import shlex
 import shutil
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,81 +13,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
+from tests.e2e.ssh_host import SSHD, SshHost, cable, remove_cable
+
 pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.skipif(not (Path(SSHD).exists() and shutil.which("ssh")), reason="no sshd or no ssh"),
 ]
-PROGRAM = Path(sys.executable).with_name("model-garden")
 STEPS = 40
-
-
-class SshHost:
-    """A machine one logs in to: `address` is where, `through` what a client's command begins with."""
-
-    def __init__(self, base: Path, *, address: str = "127.0.0.1", through: tuple[str, ...] = ()):
-        self.base = base
-        self.address = address
-        self.through = through
-        with socket.socket() as free:
-            free.bind((address, 0))
-            self.port = free.getsockname()[1]
-        for name in ("host", "user"):
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(base / name)], check=True)
-        (base / "authorized").write_text((base / "user.pub").read_text())
-        (base / "sshd_config").write_text(
-            f"Port {self.port}\nListenAddress {address}\nHostKey {base / 'host'}\nPidFile none\nUsePAM no\n"
-            f"AuthorizedKeysFile {base / 'authorized'}\nPermitRootLogin prohibit-password\nStrictModes no\n"
-            "PasswordAuthentication no\nClientAliveInterval 1\nClientAliveCountMax 2\n"
-        )
-        self.log = base / "sshd.log"
-        self._daemon = subprocess.Popen([SSHD, "-D", "-f", str(base / "sshd_config"), "-E", str(self.log)])
-
-    def command(self, words: str, *, terminal: bool) -> list[str]:
-        """What runs `model-garden` with these words there."""
-        environ = {
-            "MODEL_GARDEN_HOME": str(self.base / "garden"),
-            "MODEL_GARDEN_CONFIG": str(self.base / "none.toml"),
-            "HF_HUB_OFFLINE": "1",
-            "OMP_NUM_THREADS": "1",
-            "TERM": "xterm-256color",
-        }
-        settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in environ.items())
-        size = "stty rows 30 cols 100; " if terminal else ""
-        user = pwd.getpwuid(os.geteuid()).pw_name
-        options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "IdentitiesOnly=yes", "LogLevel=ERROR"]
-        return [
-            *self.through,
-            "ssh",
-            *(["-tt"] if terminal else []),
-            *[word for option in options for word in ("-o", option)],
-            "-F",
-            "none",
-            "-i",
-            str(self.base / "user"),
-            "-p",
-            str(self.port),
-            f"{user}@{self.address}",
-            f"{size}cd {shlex.quote(str(self.base))} && env {settings} {shlex.quote(str(PROGRAM))} {words}",
-        ]
-
-    def login(self, words: str, *, terminal: bool = True) -> "subprocess.Popen[bytes]":
-        """A client that runs a command there and stays."""
-        with (self.base / "client.log").open("ab") as log:
-            return subprocess.Popen(
-                self.command(words, terminal=terminal), stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
-            )
-
-    def ask(self, words: str) -> Any:
-        """What a new login gets as JSON."""
-        done = subprocess.run(self.command(words, terminal=False), capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr + self.log.read_text()
-        return json.loads(done.stdout)
-
-    def close(self) -> None:
-        """End the daemon."""
-        self._daemon.terminate()
-        self._daemon.wait()
 
 
 def drop_connection(client: "subprocess.Popen[bytes]") -> None:
@@ -197,15 +125,7 @@ def dashboards(host: SshHost) -> list[str]:
 def test_the_cable_is_pulled(tmp_path: Path) -> None:
     """The client is in a network namespace of its own, whose cable goes down without a word to either side."""
     name = f"mg{os.getpid()}"
-    commands = [
-        f"ip netns add {name}",
-        f"ip link add {name}a type veth peer name {name}b",
-        f"ip link set {name}b netns {name}",
-        f"ip addr add 10.213.77.1/30 dev {name}a",
-        f"ip link set {name}a up",
-        f"ip netns exec {name} ip addr add 10.213.77.2/30 dev {name}b",
-        f"ip netns exec {name} ip link set {name}b up",
-    ]
+    commands = cable(name, "10.213.77.1", "10.213.77.2")
     write_dataset(tmp_path)
     Path("/run/sshd").mkdir(parents=True, exist_ok=True)
     made: list[SshHost] = []
@@ -227,5 +147,4 @@ def test_the_cable_is_pulled(tmp_path: Path) -> None:
     finally:
         for host in made:
             host.close()
-        subprocess.run(f"ip link del {name}a".split(), capture_output=True)
-        subprocess.run(f"ip netns del {name}".split(), capture_output=True)
+        remove_cable(name)

@@ -7,6 +7,7 @@ import pytest
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.runs.annotations import set_note
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.lock import RunLock
@@ -154,3 +155,17 @@ def test_removing_a_link_leaves_what_it_points_to(home: Path, tmp_path: Path) ->
 def test_removing_what_is_not_there(home: Path) -> None:
     with pytest.raises(EnvironmentProblem):
         remove_run(RunFolder(home / "runs" / "none"))
+
+
+def test_a_run_that_ended_is_read_again_when_somebody_writes_into_it(folder: RunFolder) -> None:
+    store = RunStore(folder.home)
+    with JournalWriter(folder.journal_file) as journal:
+        journal.write("started", pid=1, host="box", attempt=1)
+        journal.write("stopped", step=1, by="me")
+    assert [run.state for run in store.refresh()] == [RunState.STOPPED]
+    assert store.refresh()[0] is store.refresh()[0]
+    set_note(folder, "good")
+    assert store.refresh()[0].annotations.note == "good"
+    with JournalWriter(folder.journal_file) as journal:
+        journal.write("queued", gpus="any", by="me")
+    assert [run.state for run in store.refresh()] == [RunState.QUEUED]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,14 @@ def until() -> Callable[..., Any]:
     return wait
 
 
+_NUMBERS = count()  # a server that ends keeps its socket for a moment
+
+
 class TmuxSession:
     """A session of a tmux server of its own, with the dashboard in it."""
 
     def __init__(self, folder: Path, width: int, height: int):
-        self._socket = f"mg-{os.getpid()}-{width}"
+        self._socket = f"mg-{os.getpid()}-{next(_NUMBERS)}"
         program = f"{sys.executable} -c 'from mg_tui.cli.main import main; main()'; echo left with $?; sleep 60"
         environ = [
             f"MODEL_GARDEN_HOME={folder / 'home'}",

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import random
+import threading
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,8 @@ from textual import events
 from textual.app import App
 from textual.keys import REPLACED_KEYS, _character_to_key, _get_unicode_name_from_key
 
+from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.trash import list_trash
 
 
@@ -52,19 +55,54 @@ def palette_keys(dice: random.Random, count: int) -> list[str]:
     return [dice.choice(PALETTE) for _ in range(count)]
 
 
-def run_files(home: Path) -> dict[str, dict[str, str]]:
+class LiveRun(threading.Thread):
+    """Stands in for the worker of a running run: a step every `seconds`, with a line of log."""
+
+    def __init__(self, folder: RunFolder, step: int, seconds: float = 0.25, *, scores: bool = True) -> None:
+        super().__init__(daemon=True)
+        self._scores = scores
+        self.folder = folder
+        self._step, self._seconds, self._ended = step, seconds, threading.Event()
+
+    def run(self) -> None:
+        with JournalWriter(self.folder.journal_file) as journal, self.folder.log_file.open("a") as log:
+            while not self._ended.wait(self._seconds):
+                self._step += 1
+                loss = 1 / self._step
+                journal.write(
+                    "step", step=self._step, loss=loss, seconds=self._seconds, tokens=900, device_memory=1 << 30
+                )
+                if self._step % 20 == 0:
+                    metrics = {"anls": loss} if self._scores else {}
+                    journal.write("eval", step=self._step, loss=loss, seconds=0.1, examples=8, metrics=metrics)
+                log.write(f"step {self._step} loss {loss:.4f}\n")
+                log.flush()
+
+    def end(self) -> None:
+        """Let it end, and wait for it."""
+        self._ended.set()
+        self.join()
+
+
+def tree_digest(folder: Path) -> dict[str, str]:
+    """The digest of every file below a folder, by its path there."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def run_files(home: Path, live: str | None = None) -> dict[str, dict[str, str]]:
     """The digest of every file of every run in the home and its trash, by the run's id.
 
     Without requests to the worker, the place in the queue and annotations, which keys change that do not ask, and
-    without locks.
+    without locks; of the run `live`, without journal and log.
     """
     folders = [*(home / "runs").iterdir()] + [run.path for run in list_trash(home)]
     found = {}
     for folder in folders:
         id = folder.name if folder.parent.name == "runs" else folder.name.partition("-")[2]
-        found[id] = {
-            str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.relative_to(folder).parts[0] not in CHANGED_FREELY
-        }
+        changing = (*CHANGED_FREELY, *(("events.jsonl", "worker.log") if id == live else ()))
+        found[id] = {name: one for name, one in tree_digest(folder).items() if Path(name).parts[0] not in changing}
     return found

@@ -17,9 +17,9 @@ PHOTOS: Final = ("astronaut", "camera", "chelsea", "coffee", "flower", "rocket")
 ANSWERS: Final = {
     "astronaut": ("Who is shown?", "An astronaut in an orange suit."),
     "camera": ("What does the man hold?", "A camera on a tripod."),
-    "chelsea": ("What animal is in the picture?", "A cat."),
+    "chelsea": ("What animal is this?", "A cat."),
     "coffee": ("What is in the cup?", "Coffee, on a wooden table."),
-    "flower": ("Which colour is the flower?", "Red and yellow."),
+    "flower": ("Which color is the flower?", "Red and yellow."),
     "rocket": ("What is lifting off?", "A rocket at night."),
 }
 

@@ -151,7 +151,7 @@ def _write_milestone(journal: _Journal, folder: RunFolder, run: SyntheticRun, st
     journal.write("eval", 2.0, step=step, loss=round(loss * 1.07 + 0.04, 4), seconds=1.9, examples=64)
     image = _image_path(folder)
     for row, prompt, expected in (
-        (12, "What animal is in the picture?", "A cat."),
+        (12, "What animal is this?", "A cat."),
         (40, "What time is it?", "Half past two."),
     ):
         knows = step > 150 or row == 12

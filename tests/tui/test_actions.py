@@ -44,6 +44,7 @@ from mg_tui.tui.screens.read_options import ReadOptionsScreen
 from mg_tui.tui.screens.replay import ReplayScreen
 from mg_tui.tui.screens.run import RunScreen
 from mg_tui.tui.screens.runs import RunsScreen
+from mg_tui.tui.screens.servers import ServersScreen
 from mg_tui.tui.screens.settings import SettingsScreen
 from mg_tui.tui.widgets.form.editor import FieldEditor
 from mg_tui.tui.widgets.form.table import FormTable
@@ -63,6 +64,7 @@ ACTION_OWNERS: dict[str, list[type]] = {
     "devices": [DevicesScreen],
     "image": [ImageScreen],
     "models": [ModelsScreen],
+    "servers": [ServersScreen],
     "chat": [ChatScreen],
     "exam": [EvaluateScreen],
     "merge": [MergeScreen],

@@ -13,7 +13,7 @@ from mg_tui.runs.view import RunView
 from mg_tui.tui.braille import Canvas, Frame, Pen, draw_curve
 from mg_tui.tui.runs.chart_view import ChartView
 from mg_tui.tui.runs.snapshot import RunCurves, RunDetail, build_curves, build_detail, build_row
-from mg_tui.tui.widgets.chart import ChartLine, Plot, draw_plot
+from mg_tui.tui.widgets.chart import CURVE_GLYPHS, ChartLine, Plot, draw_plot
 from mg_tui.tui.widgets.run.metrics import (
     METRICS,
     answer_scores,
@@ -24,7 +24,6 @@ from mg_tui.tui.widgets.run.metrics import (
 )
 from mg_tui.tui.widgets.run.samples import history_marks, sample_steps, samples_at_step
 from mg_tui.tui.widgets.run_comparison import (
-    GLYPHS,
     comparison_curve_count,
     comparison_lines,
     comparison_plot,
@@ -113,7 +112,7 @@ def test_runs_are_told_apart_by_glyphs_and_dashes() -> None:
     assert solid.count("●") == 4  # cells 3, 19, 35 and 51
     broken = "".join(text for row in dashed.rows() for text, _ in row)
     assert 0 < sum(c != " " for c in broken) < 62
-    assert len(set(GLYPHS)) == len(GLYPHS)
+    assert len(set(CURVE_GLYPHS)) == len(CURVE_GLYPHS)
 
 
 def test_what_differs_between_specs() -> None:
@@ -168,7 +167,8 @@ def _scored_run(folder: Path, *evaluations: tuple[int, dict[str, float]]) -> Run
     view = RunView()
     row = build_row(RunFolder(folder), view, RunState.CREATED, {}, now=0.0)
     detail = build_detail(row, view, {}, build_curves(view), now=0.0)
-    curves = RunCurves(range(1, 11), *[[0.5] * 10] * 9)
+    values: list[Any] = [[0.5] * 10] * 9
+    curves = RunCurves(range(1, 11), *values)
     evals = tuple(LossEvaluation(step, 0.5, 1.0, 4, metrics) for step, metrics in evaluations)
     return replace(detail, curves=curves, evals=evals)
 

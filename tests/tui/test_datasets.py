@@ -407,6 +407,32 @@ async def test_fields_are_mapped_by_picking(tmp_path, dashboard, size, text, unt
         assert options["text_field"] == "ask" and options["image_field"] == "pic" and options["dataset"] == str(file)
 
 
+async def test_the_list_of_a_json_object_is_chosen(tmp_path, dashboard, size, text, until) -> None:
+    file = tmp_path / "both.json"
+    rows = [{"question": f"q{n}", "image": str(photo("rocket")), "answer": "a"} for n in range(3)]
+    file.write_text(json.dumps({"train": rows, "held_out": [{**rows[0], "question": "other"}]}))
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        await pilot.press("2")
+        await until(pilot, lambda: isinstance(app.screen, DatasetsScreen))
+        app.screen.open_dataset(str(file))
+        await until(pilot, lambda: isinstance(app.screen, DatasetScreen) and "several lists" in text(app))
+        screen = app.screen
+        for value, question in (("held_out", "other"), ("train", "q0")):  # from the error, and from what is open
+            await pilot.press("m")
+            table = app.screen.query_one(OptionTable)
+            table.move(next(at for at, row in enumerate(table.rows) if row.name == "json_field"))
+            for _ in range(4):
+                if table.current is not None and table.current.value == value:
+                    break
+                await pilot.press("right")
+            assert table.current is not None and table.current.value == value
+            await pilot.press("enter")
+            expected = question
+            await until(pilot, lambda: screen.row_detail and screen.row_detail.question == expected)  # noqa: B023
+        assert screen.dataset.run_options()["json_field"] == "train"
+
+
 async def test_a_column_is_ignored_and_an_encoding_chosen(tmp_path, dashboard, size, text, until) -> None:
     file = tmp_path / "hints.csv"
     file.write_bytes(f"question,image,answer,hint\nÉ?,{photo('rocket')},a,h\n".encode("latin-1"))
@@ -503,14 +529,14 @@ async def test_any_size(file, tmp_path, dashboard, until) -> None:
 async def test_a_million_rows_are_a_sequence_without_them() -> None:
     rows = LazyRows()
     rows.total = 1_000_000
-    assert len(rows) == 1_000_000 and rows[999_999].loading and rows.missing == {1_000_000}
+    assert len(rows) == 1_000_000 and rows[999_999].loading and rows.cache.missing
     rows.store([RowView(1_000_000, "last")])
     assert rows[999_999].question == "last"
     rows.visible_numbers = array("Q", [3, 70, 900_000])
     assert len(rows) == 3 and rows[1].number == 70
     assert [rows.index_of(number) for number in (1, 3, 4, 70, 71, 2_000_000)] == [0, 0, 1, 1, 2, 2]
     rows.store([RowView(number) for number in range(1, 5_000)])
-    assert len(rows._cache) <= 2_048
+    assert len(rows.cache.values()) <= 2_048
     with pytest.raises(IndexError):
         rows[3]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mg_tui.hardware.types import DeviceSnapshot, Gpu, GpuProcess, Host, MigInstance
-from mg_tui.tui.widgets.device_blocks import GpuHistory, gpu_lines
+from mg_tui.tui.widgets.device_blocks import gpu_lines
 from mg_tui.tui.widgets.runs.device_strip import device_lines
 
 GIB = 1 << 30
@@ -73,9 +73,7 @@ FAILING_GPU = Gpu(
 
 @pytest.mark.parametrize("width", [58, 78, 118, 240])
 def test_everything_about_a_gpu(width) -> None:
-    courses = GpuHistory()
-    courses.add(FAILING_GPU)
-    lines = gpu_lines(FAILING_GPU, courses, {"run-1": "invoices"}, width)
+    lines = gpu_lines(FAILING_GPU, ((96.0,), (0.6,)), {"run-1": "invoices"}, width)
     joined = "\n".join(line.plain for line in lines)
     assert all(line.cell_length <= width for line in lines) and "\x1b" not in joined
     for part in ("96%", "512/700 W", "88 °C", "▶ invoices", "MIG 1", "vllm", "3 memory errors", "[bold]H100"):
@@ -93,7 +91,7 @@ def test_a_strip_says_what_is_wrong_in_a_word() -> None:
 
 
 def test_a_gpu_that_does_not_answer_is_a_line() -> None:
-    lines = gpu_lines(Gpu(1, "GPU 1", problem="it does not answer: GPU is lost"), GpuHistory(), {}, 78)
+    lines = gpu_lines(Gpu(1, "GPU 1", problem="it does not answer: GPU is lost"), ((), ()), {}, 78)
     assert "✗ it does not answer: GPU is lost" in lines[1].plain
 
 

@@ -350,7 +350,7 @@ async def test_a_merge_can_be_cancelled_and_a_failure_is_a_band(results, dashboa
         await _select(table, pilot, until, "adapter")
         await pilot.press("m", "enter")
         await until(pilot, lambda: "merging receipts" in text(app))
-        await pilot.press("x")
+        await pilot.press("X")
         assert isinstance(app.screen, ConfirmScreen) and app.focused.id == "no"
         await pilot.press("y")
         await until(pilot, lambda: any("files were discarded" in item.text for item in app.message_log))

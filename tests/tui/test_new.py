@@ -240,7 +240,7 @@ async def test_the_outlook_follows(tmp_path, dashboard, dataset, size, text, unt
         screen.fill({"base_model": "tiny"})
         pane = screen.query_one(EstimatePane)
         await until(pilot, lambda: pane.estimate is not None and pane.estimate.memory is not None)
-        assert "known with a dataset" in text(app) and "language model" in text(app)
+        assert "Choose a dataset to see them." in text(app) and "language model" in text(app)
         screen.fill({"dataset": str(dataset)})
         await until(pilot, lambda: pane.estimate.workload is not None)
         assert pane.estimate.workload.steps == 9 and "20 examples, 8/step" in text(app)

@@ -9,6 +9,7 @@ from mg_tui.runs import recents
 from mg_tui.tui.screens.dataset import DatasetScreen
 from mg_tui.tui.screens.models import ModelsScreen
 from mg_tui.tui.screens.new import NewRunScreen
+from mg_tui.tui.screens.palette import GardenPalette
 from mg_tui.tui.screens.run import RunScreen
 from mg_tui.tui.screens.settings import SettingsScreen
 from mg_tui.tui.widgets.models.model_table import ModelTable
@@ -102,3 +103,12 @@ async def test_an_option_also_by_the_words_of_other_tools(home, dashboard, size,
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, NewRunScreen) and app.screen.draft is not None)
         await until(pilot, lambda: app.screen.table.current is not None and app.screen.table.current.id == name)
+
+
+async def test_closed_while_it_gathers_commands(home, dashboard) -> None:
+    """Its worker then has no list to fill: a NoMatches ended the dashboard."""
+    app = dashboard(home)
+    async with app.run_test(size=(60, 20)):
+        palette = GardenPalette()  # as after its end: nothing is mounted
+        await palette._gather_while_open("r")
+        assert app.is_running

@@ -85,6 +85,26 @@ def test_a_busy_cpu_is_not_called_free(tmp_path: Path, monkeypatch: pytest.Monke
         locks.release()
 
 
+@pytest.mark.parametrize(
+    ("number", "unit", "written"),
+    [
+        *(("1", "examples", "example"), ("1", "batches", "batch"), ("1", "processes", "process"), ("1", "GiB", "GiB")),
+        *(("8", "batches", "batches"), ("1", "optimizer steps", "optimizer step"), ("1", "", "")),
+    ],
+)
+def test_one_is_not_plural(number: str, unit: str, written: str) -> None:
+    assert formatting.unit_after(number, unit) == written
+
+
+@pytest.mark.asyncio
+async def test_the_form_has_one_example_a_batch(tmp_path, dashboard, text, until) -> None:
+    app = dashboard(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("3")
+        await until(pilot, lambda: "Batch size" in text(app))
+        assert "1 example " in text(app) and "1 examples" not in text(app)
+
+
 # --- devices
 
 

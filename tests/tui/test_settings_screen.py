@@ -129,3 +129,17 @@ async def test_a_file_that_cannot_be_written_is_said(own_file, tmp_path, until) 
         await pilot.press("right")
         await until(pilot, lambda: any("configuration file" in notice.message for notice in app._notifications))
         assert app.theme == "garden"
+
+
+@pytest.mark.asyncio
+async def test_a_resize_just_before_it_closes(tmp_path, dashboard, until) -> None:
+    """What a resize leaves for after the next refresh comes when the screen is gone: a NoMatches once."""
+    app = dashboard(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("f2")
+        await until(pilot, lambda: type(app.screen).__name__ == "SettingsScreen")
+        settings = app.screen
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is not settings and not settings.is_attached)
+        settings._fit()
+        assert app.is_running

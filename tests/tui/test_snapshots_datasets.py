@@ -139,7 +139,7 @@ async def test_chat(folder, size, dashboard, until, look, engine) -> None:
         await _wait_drawn(app, pilot, until)
         look(app, "chat-loading")
         hold.set()
-        await pilot.press(*"What animal is in the picture?", "enter")
+        await pilot.press(*"What animal is this?", "enter")
         await until(pilot, lambda: app.screen.exchanges and app.screen.exchanges[0].finished)
         await _wait_drawn(app, pilot, until)
         look(app, "chat-full")

@@ -6,6 +6,7 @@ A change is written anew with MODEL_GARDEN_SNAPSHOTS=write, and read in the diff
 import os
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from mg_tui.hardware.sampler import DeviceSampler
 from mg_tui.hardware.types import DeviceSnapshot, Gpu, GpuProcess, Host
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.store import find_run
+from mg_tui.tui.device_history import DeviceHistory
 from mg_tui.tui.places import PLACES
 from tests.tui import synthetic_runs
 
@@ -202,8 +204,12 @@ async def test_devices(full, dashboard, size, text, until, compared) -> None:
         await until(pilot, lambda: "throttled" in text(app))
         screen = app.screen
         screen._feed.pause()
-        screen.query_one("DeviceBlocks")._histories.clear()
-        screen.query_one("DeviceBlocks").show_snapshot(DeviceSnapshot(GPUS, HOST, None, NOW), {})
+        app.device_history = history = DeviceHistory()
+        for second in range(0, 100, 5):
+            busy = replace(GPUS[0], utilization=50.0 + second % 40)
+            history.add(DeviceSnapshot((busy, *GPUS[1:]), HOST, None, NOW - 100 + second))
+        screen._draw_chart()
+        screen.query_one("DeviceBlocks").show_snapshot(DeviceSnapshot(GPUS, HOST, None, NOW), {}, history)
         await pilot.pause()
         compared(app, "devices")
 

@@ -17,8 +17,8 @@ from mg_tui.cli.datasets.common import (
     open_and_remember,
     print_detected_format,
 )
-from mg_tui.cli.datasets.tokens import format_tokens, inspect_row, open_token_inspector
-from mg_tui.cli.progress import progress_bar
+from mg_tui.cli.datasets.tokens import format_tokens
+from mg_tui.cli.progress import progress_bar, spinner
 from mg_tui.cli.spec_flags import SpecCommand, spec_flags
 from mg_tui.config import Settings
 from mg_tui.core.errors import UsageError
@@ -86,7 +86,11 @@ def show(
             for item in rows:
                 printer.print_row(item, loader.load([item])[0])
             return
-        with open_token_inspector(spec) as inspector:
+        from mg_tui.preflight.token_view import inspect_row, open_token_inspector
+
+        with spinner(f"loading the tokenizer of {spec.base_model}") as notify:
+            child = open_token_inspector(spec, notify)
+        with child as inspector:
             for item in rows:
                 loaded = loader.load([item])[0]
                 printer.print_row(item, loaded, inspect_row(inspector, loaded))
@@ -165,7 +169,9 @@ class _RowPrinter:
     def print_row(self, row: "Row", loaded: "LoadedRow", tokens: dict[str, Any] | None = None) -> None:
         """Print one row."""
         if self._as_json:
-            click.echo(json.dumps(_row_record(row, loaded, tokens), ensure_ascii=False, default=_json_default))
+            from mg_tui.data.row_record import json_value, row_record
+
+            click.echo(json.dumps(row_record(row, loaded, tokens), ensure_ascii=False, default=json_value))
             return
         from rich.console import Console
 
@@ -177,32 +183,14 @@ class _RowPrinter:
             console.print(line)
 
 
-def _row_record(row: "Row", loaded: "LoadedRow", tokens: dict[str, Any] | None) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        "row": row.number,
-        "values": row.values,
-        "problems": [{"field": p.field, "what": p.what, "hint": p.hint} for p in _find_problems(loaded)],
-    }
-    return record if tokens is None else {**record, "seen": tokens}
-
-
-def _json_default(value: object) -> Any:
-    return {"bytes": len(value)} if isinstance(value, bytes) else str(value)
-
-
-def _find_problems(loaded: "LoadedRow") -> list[Any]:
-    from mg_tui.data.checks.fields import FieldCheck
-
-    return list(FieldCheck().check_row(loaded))
-
-
 def _row_lines(row: "Row", loaded: "LoadedRow", tokens: dict[str, Any] | None) -> Iterator[Any]:
     from rich.text import Text
 
     from mg_tui.core.text import printable
+    from mg_tui.data.row_record import find_row_problems, json_value
 
     yield Text(f"row {row.number:,}", style="bold")
-    for problem in _find_problems(loaded):
+    for problem in find_row_problems(loaded):
         yield Text(f"  ✗ {problem.field + ': ' if problem.field else ''}{problem.what}", style="red")
         if problem.hint:
             yield Text(f"    try: {problem.hint}", style="dim")
@@ -210,7 +198,7 @@ def _row_lines(row: "Row", loaded: "LoadedRow", tokens: dict[str, Any] | None) -
         yield from format_tokens(tokens)
         return
     if loaded.example is None:
-        raw = json.dumps(row.values, ensure_ascii=False, default=_json_default) if row.values is not None else ""
+        raw = json.dumps(row.values, ensure_ascii=False, default=json_value) if row.values is not None else ""
         raw = raw or (row.problem.raw if row.problem is not None else "")
         yield Text("  " + printable(raw.encode("utf-8", "replace").decode(), limit=_MAX_CHARACTERS), style="dim")
         return

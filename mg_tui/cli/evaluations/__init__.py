@@ -1,13 +1,12 @@
 """`model-garden evaluations`: the evaluations of this home, as `runs` has the runs."""
 
-import sys
 import time
 from pathlib import Path
 from typing import cast
 
 import click
 
-from mg_tui.cli.runs.common import print_json
+from mg_tui.cli.runs.common import print_json, print_log_line
 from mg_tui.config import Settings
 from mg_tui.core.program import runnable
 from mg_tui.core.text import printable
@@ -33,9 +32,10 @@ def evaluations(ctx: click.Context, as_json: bool) -> None:
 @click.pass_obj
 def list_(settings: Settings, as_json: bool) -> None:
     """List all evaluations, newest first."""
-    from mg_tui.cli.evaluations.summary import format_table, summary_record
+    from mg_tui.cli.evaluations.summary import format_table
     from mg_tui.cli.tables import terminal_width
     from mg_tui.runs.evaluations import EvaluationFolder
+    from mg_tui.runs.run_records import summary_record
     from mg_tui.runs.store import list_runs
 
     evaluations, now = list_runs(settings.home, EvaluationFolder), time.time()
@@ -56,8 +56,9 @@ def list_(settings: Settings, as_json: bool) -> None:
 @click.pass_obj
 def show(settings: Settings, evaluation: str, report: str | None, as_json: bool) -> None:
     """Show an evaluation: options, scores with intervals, changes, groups, speed."""
-    from mg_tui.cli.evaluations.summary import evaluation_record, format_page
+    from mg_tui.cli.evaluations.summary import format_page
     from mg_tui.runs.evaluations import EvaluationFolder
+    from mg_tui.runs.run_records import evaluation_record
     from mg_tui.runs.store import find_run, summarize_run
 
     folder = find_run(settings.home, evaluation, EvaluationFolder)
@@ -82,10 +83,10 @@ def logs(settings: Settings, evaluation: str, lines: int) -> None:
     """Show the worker's log."""
     from mg_tui.runs.evaluations import EvaluationFolder
     from mg_tui.runs.store import find_run
-    from mg_tui.runs.worker_log import read_tail, strip_terminal_codes
+    from mg_tui.runs.worker_log import read_tail
 
     for line in read_tail(find_run(settings.home, evaluation, EvaluationFolder).log_file, lines):
-        click.echo(printable(strip_terminal_codes(line)) if sys.stdout.isatty() else line)
+        print_log_line(line)
 
 
 @evaluations.command()

@@ -76,10 +76,11 @@ def follow_to_end(folder: "EvaluationFolder", *, detach: bool, as_json: bool, at
     import time
 
     from mg_tui.cli.evaluations.display import EvaluationStyle
-    from mg_tui.cli.evaluations.summary import evaluation_record, format_scores
+    from mg_tui.cli.evaluations.summary import format_scores
     from mg_tui.cli.follow import exit_code_of, follow_run
     from mg_tui.cli.runs.common import print_json
     from mg_tui.runs import launch
+    from mg_tui.runs.run_records import evaluation_record
     from mg_tui.runs.state import RunState
     from mg_tui.runs.store import summarize_run
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from mg_tui.cli.evaluations.display import format_evaluation_outcome
 from mg_tui.cli.formatting import UNKNOWN, format_bytes, format_duration, format_progress
-from mg_tui.cli.tables import format_rows
+from mg_tui.cli.tables import format_noted_rows
 from mg_tui.core.text import one_line, printable
 from mg_tui.runs.evaluations import EvaluationFolder, read_json_file
 from mg_tui.runs.state import RunState
@@ -19,15 +19,9 @@ _MAX_ROWS: Final = 12
 
 def format_table(evaluations: Sequence[RunSummary], now: float, *, width: int | None) -> list[str]:
     """One line an evaluation under a line of headings, cut to `width` columns where given."""
-    from rich.cells import cell_len, set_cell_size
-
-    lines: list[str] = []
-    rows = format_rows(_COLUMNS, [_format_row(one, now) for one in evaluations], width=width, right=_RIGHT)
-    for row, problem in zip(rows, ["", *(evaluation.problem for evaluation in evaluations)], strict=True):
-        lines += row
-        if problem:
-            lines.append(f"  ! {one_line(problem)}")
-    return [set_cell_size(line, width).rstrip() if width and cell_len(line) > width else line for line in lines]
+    rows = [_format_row(evaluation, now) for evaluation in evaluations]
+    problems = [evaluation.problem for evaluation in evaluations]
+    return format_noted_rows(_COLUMNS, rows, problems, width=width, right=_RIGHT)
 
 
 def format_page(evaluation: RunSummary, now: float) -> list[str]:
@@ -76,6 +70,7 @@ def format_scores(folder: EvaluationFolder) -> list[str]:
         lines.append(line if metric["higher_is_better"] else f"{line}  (less is better)")
     counts = f"{summary['rows']} rows, {summary['independent_rows']} independent by image; 95 % intervals by bootstrap"
     lines.append(f"  {counts}")
+    lines += [f"  {line}" for line in _limit_lines(folder)]
     for label, name in (("empty answers", "empty_answers"), ("rows that could not be answered", "rows_with_errors")):
         if summary[name]:
             lines.append(f"  {label}: {summary[name]}, counted as wrong")
@@ -87,41 +82,27 @@ def format_scores(folder: EvaluationFolder) -> list[str]:
     return lines + _speed_lines(read_json_file(folder.speed_file))
 
 
-def evaluation_record(evaluation: RunSummary, now: float) -> dict[str, Any]:
-    """An evaluation as plain values, with its summary, comparison and speed where there are any."""
-    folder = EvaluationFolder(evaluation.folder.path)
-    return {
-        **summary_record(evaluation, now),
-        "spec": dict(evaluation.spec),
-        "warnings": [{"what": warning.what, "why": warning.why} for warning in evaluation.view.warnings],
-        "error": dict(evaluation.view.error),
-        "summary": read_json_file(folder.results_dir / "summary.json"),
-        "before": read_json_file(folder.before_dir / "summary.json"),
-        "comparison": read_json_file(folder.comparison_file),
-        "speed": read_json_file(folder.speed_file),
-    }
+_LIMITS_FROM: Final = {"own": "the model's own limits", "given": "as asked for"}
 
 
-def summary_record(evaluation: RunSummary, now: float) -> dict[str, Any]:
-    """An evaluation in a list, as plain values; times in seconds, moments as Unix time."""
-    view = evaluation.view
-    return {
-        "id": evaluation.id,
-        "state": evaluation.state.value,
-        "problem": evaluation.problem,
-        "path": str(evaluation.folder.path),
-        "model": evaluation.spec.get("model"),
-        "compare": evaluation.spec.get("compare"),
-        "endpoint": evaluation.spec.get("endpoint"),
-        "dataset": evaluation.spec.get("dataset"),
-        "answered": view.step,
-        "total": view.total_steps,
-        "eta_seconds": view.eta_seconds(now) if evaluation.state is RunState.RUNNING else None,
-        "elapsed_seconds": evaluation.elapsed_seconds(now),
-        "created_at": view.created_at,
-        "ended_at": view.ended_at,
-        "metrics": view.result.get("metrics"),
-    }
+def _limit_lines(folder: EvaluationFolder) -> list[str]:
+    """How images were resized, for each model or both; nothing of a server, which does as it likes."""
+    specs = [read_json_file(place / "evaluation.json") for place in (folder.results_dir, folder.before_dir)]
+    texts = [_limits_text(spec) if spec is not None and "device" in spec else None for spec in specs]
+    if texts[0] is None:
+        return []
+    if texts[1] is None:
+        return [f"images resized {texts[0]}"]
+    if texts[0] == texts[1]:
+        return [f"images resized {texts[0]}, for both models"]
+    return [f"images resized {texts[0]}; for the model before {texts[1]}"]
+
+
+def _limits_text(spec: Mapping[str, Any]) -> str:
+    if "limits_from" not in spec:
+        return "as in training"
+    source = _LIMITS_FROM.get(spec["limits_from"], one_line(str(spec["limits_from"])))
+    return f"to {spec['min_pixels']:,} to {spec['max_pixels']:,} pixels ({source})"
 
 
 def _format_row(evaluation: RunSummary, now: float) -> tuple[str, ...]:

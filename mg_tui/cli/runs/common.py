@@ -1,6 +1,7 @@
 """What the run commands share: their options, JSON output, and the hint on interrupted runs."""
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +25,13 @@ def print_json(value: Any) -> None:
     from mg_tui.core.events import json_safe
 
     click.echo(json.dumps(json_safe(value), ensure_ascii=False, indent=2, allow_nan=False))
+
+
+def print_log_line(line: str) -> None:
+    """Print a line of a worker's log; on a terminal without what a terminal would obey."""
+    from mg_tui.runs.worker_log import strip_terminal_codes
+
+    click.echo(printable(strip_terminal_codes(line)) if sys.stdout.isatty() else line)
 
 
 def print_resume_hint(summaries: "Sequence[RunSummary]") -> None:

@@ -1,11 +1,10 @@
 """`model-garden runs list`, `show` and `logs`."""
 
-import sys
 import time
 
 import click
 
-from mg_tui.cli.runs.common import JSON_OPTION, RUN_ARGUMENT, print_json, print_resume_hint
+from mg_tui.cli.runs.common import JSON_OPTION, RUN_ARGUMENT, print_json, print_log_line, print_resume_hint
 from mg_tui.cli.tables import terminal_width
 from mg_tui.config import Settings
 from mg_tui.core.errors import UsageError
@@ -81,7 +80,8 @@ def _saved_filter(settings: Settings, name: str | None) -> str | None:
 @click.pass_obj
 def show(settings: Settings, run: str, as_json: bool) -> None:
     """Show a run: options, progress, outcome."""
-    from mg_tui.cli.runs.summary import format_page, run_record
+    from mg_tui.cli.runs.summary import format_page
+    from mg_tui.runs.run_records import run_record
     from mg_tui.runs.store import find_run, summarize_run
 
     summary, now = summarize_run(find_run(settings.home, run)), time.time()
@@ -108,18 +108,12 @@ def logs(settings: Settings, run: str, follow: bool, lines: int) -> None:
     folder = find_run(settings.home, run)
     reader, watch = LogReader(folder.log_file), RunWatch(folder)
     for line in reader.last(lines):
-        _print_log_line(line)
+        print_log_line(line)
     while follow:
         watch.refresh()
         ended = watch.state.ended  # before reading, so that the last lines are read too
         for line in reader.new():
-            _print_log_line(line)
+            print_log_line(line)
         if ended:
             return
         time.sleep(0.3)
-
-
-def _print_log_line(line: str) -> None:
-    from mg_tui.runs.worker_log import strip_terminal_codes
-
-    click.echo(printable(strip_terminal_codes(line)) if sys.stdout.isatty() else line)

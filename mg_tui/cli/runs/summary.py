@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Final
 
 from mg_tui.cli.formatting import (
@@ -15,7 +14,7 @@ from mg_tui.cli.formatting import (
     format_progress,
     format_scores,
 )
-from mg_tui.cli.tables import format_rows
+from mg_tui.cli.tables import format_noted_rows
 from mg_tui.core.run_columns import RUN_COLUMNS_BY_KEY
 from mg_tui.core.text import one_line, printable
 from mg_tui.runs.cost import compute_cost
@@ -36,20 +35,11 @@ def format_table(
 
     `columns`: keys of `mg_tui.core.run_columns`; by default the usual ones, with names and tags if a run was given any.
     """
-    from rich.cells import cell_len, set_cell_size
-
     columns = columns or _usual_columns(summaries)
-    problems = ["", *(run.problem for run in summaries)]
-    lines: list[str] = []
     titles = [RUN_COLUMNS_BY_KEY[key].title for key in columns]
     right = [RUN_COLUMNS_BY_KEY[key].title for key in columns if key in _RIGHT]
     cells = [[_format_cell(run, key, now) for key in columns] for run in summaries]
-    rows = format_rows(titles, cells, width=width, right=right)
-    for row, problem in zip(rows, problems, strict=True):
-        lines += row
-        if problem:
-            lines.append(f"  ! {one_line(problem)}")
-    return [set_cell_size(line, width).rstrip() if width and cell_len(line) > width else line for line in lines]
+    return format_noted_rows(titles, cells, [run.problem for run in summaries], width=width, right=right)
 
 
 def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[str]:
@@ -97,27 +87,6 @@ def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[
     lines += _warning_lines(run)
     last = format_outcome(folder, view, run.state)
     return [*lines, "", *last] if last else lines
-
-
-def run_record(run: RunSummary, now: float, prices: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything about a run except its curves, as plain values."""
-    view = run.view
-    return {
-        **run.as_dict(now, prices),
-        "spec": dict(run.spec),
-        "versions": dict(view.versions),
-        "plan": dict(view.plan),
-        "latest": dict(view.latest_step),
-        "evals": [asdict(item) for item in view.evals],
-        "saved": [asdict(item) for item in view.checkpoints],
-        "samples": [asdict(item) for item in view.samples],
-        "decisions": [asdict(item) for item in view.decisions],
-        "notices": [asdict(item) for item in view.warnings],
-        "requests": [dict(item) for item in view.requests],
-        "skipped_rows": view.skipped_rows,
-        "result": dict(view.result),
-        "error": dict(view.error),
-    }
 
 
 def _usual_columns(summaries: Sequence[RunSummary]) -> tuple[str, ...]:

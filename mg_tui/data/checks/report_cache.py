@@ -6,8 +6,6 @@ dataset, the limits, and the version of this program. A damaged file is treated 
 
 import hashlib
 import json
-import os
-import tempfile
 from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import mg_tui
+from mg_tui.core.files import write_atomic
 from mg_tui.data.checks.findings import CheckReport, Finding, Histogram, LengthSuggestion
 
 _FORMAT: Final = 1
@@ -53,10 +52,7 @@ class ReportCache:
         digest = hashlib.sha256(self._key.encode() + body).hexdigest().encode()
         with suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(prefix=".check-", dir=self._file.parent)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(digest + b"\n" + body)
-            Path(name).replace(self._file)
+            write_atomic(self._file, digest + b"\n" + body)
 
 
 def _to_record(report: CheckReport) -> dict[str, Any]:

@@ -48,19 +48,23 @@ class CheckLimits:
     count_image_tokens: ImageTokenCounter | None = None
     parallel_batches: int = 1
 
-    def report_cache(self, cache: Path | None, dataset: Dataset, others: Sequence[str | None]) -> ReportCache | None:
+    def report_cache(
+        self, cache: Path | None, dataset: Dataset, evaluation: ContentIndex | None, depth: str
+    ) -> ReportCache | None:
         """Where the report of a check of `dataset` is cached; None when it cannot be.
 
         Args:
             cache: the garden's cache folder.
             dataset: the dataset.
-            others: whatever else decides the report.
+            evaluation: what it must have nothing in common with.
+            depth: how thoroughly it is checked.
         """
         if cache is None or dataset.content is None:
             return None
         identity = self.token_counter.identity if self.token_counter is not None else None
         sizes = [self.max_length, self.min_pixels, self.max_pixels, self.count_image_tokens is not None]
-        return ReportCache(cache, [dataset.content, identity, sizes, *others])
+        contents = evaluation.digest() if evaluation is not None else None
+        return ReportCache(cache, [dataset.content, identity, sizes, contents, depth])
 
 
 def run_checks(
@@ -90,10 +94,10 @@ def run_checks(
         for batch in load_rows(*evaluation):
             for row in batch:
                 evaluation_index.add(row)
-    others = [evaluation_index.digest() if evaluation_index is not None else None, options.probe_depth]
+    how = (evaluation_index, options.probe_depth)
     cache = DatasetCache.of(source, options)
     stored = cache.open() if cache is not None else None
-    if stored is not None and (known := limits.report_cache(options.cache, stored, others)) is not None:
+    if stored is not None and (known := limits.report_cache(options.cache, stored, *how)) is not None:
         report = known.load()
         if report is not None:
             return replace(report, dataset=source.name, path=source.path, seconds=time.monotonic() - start)
@@ -107,7 +111,7 @@ def run_checks(
         stop=stop,
     )
     stored = stored or recorder.stored
-    if stored is not None and (known := limits.report_cache(options.cache, stored, others)) is not None:
+    if stored is not None and (known := limits.report_cache(options.cache, stored, *how)) is not None:
         known.save(report)
     return report
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+from mg_tui.data.boxes import BOX_COLUMN
 from mg_tui.data.field_map import FIELD_ALIASES, FieldMap
 from mg_tui.data.row_problems import safe_line
 from mg_tui.data.sources.column_values import (
@@ -80,7 +81,7 @@ _MEANINGFUL_TO_QUESTIONS: Final[Mapping[str, str]] = {
     **dict.fromkeys(CONTEXT_COLUMNS, _CONTEXT),
 }
 _HINTS: Final[Mapping[str, str]] = {
-    _BOXES: "include the boxes in the answer",
+    _BOXES: "include the boxes in the answer, as --box-format does for ms-swift's objects",
     _PREFERENCE: "write a dataset of the good answers",
     _LOSS: "read it with --weight-field {flag}",
     _OPTIONS: "have them written into the question with --dataset-layout choices",
@@ -155,6 +156,7 @@ def read_columns(values: Mapping[str, Any], layout: str, fields: FieldMap) -> di
     purposes["images"] = find_images_field(values, fields)
     purposes["system"] = find_system_field(values, fields)
     purposes["weight"] = fields.weight
+    purposes["boxes"] = BOX_COLUMN if fields.boxes is not None else None
     by_name = {name: purpose for purpose, name in purposes.items() if name is not None}
     if layout == "choices":
         by_name |= dict.fromkeys((*OPTION_COLUMNS, *OPTION_LETTERS), "options")

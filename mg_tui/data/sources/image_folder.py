@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mg_tui.core.errors import DataError
-from mg_tui.data.image_types import DATASET_IMAGE_EXTENSIONS
+from mg_tui.data.image_types import DATASET_IMAGE_EXTENSIONS, media_kind
 from mg_tui.data.jsonl import unreadable_error
 from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
 from mg_tui.data.row_problems import RowProblem, safe_line
@@ -77,6 +77,11 @@ class ImageFolderSource(Source):
     def _rows_from_images(self) -> Iterator["_FolderRow"]:
         for path in self._walk():
             if path.suffix.lower() not in DATASET_IMAGE_EXTENSIONS:
+                if (media := media_kind(path.suffix)) is not None:
+                    name = path.relative_to(self._folder).as_posix()
+                    what = "a video" if media == "video" else "audio"
+                    hint = "move it out of the folder, or skip its rows with --on-bad-row skip"
+                    yield None, (None, f"{safe_line(name, limit=80)} is {what}, which is not supported", hint, name)
                 continue
             relative = path.relative_to(self._folder)
             values: dict[str, Any] = {"image": relative.as_posix()}

@@ -110,9 +110,12 @@ def layout_fields(layout: str) -> frozenset[str]:
 
 
 def consumed_fields(values: Mapping[str, Any], layout: str, fields: FieldMap) -> frozenset[str]:
-    """The fields of a row that its conversation was read from; the others are carried over unchanged."""
+    """The fields of a row that its conversation was read from; the others are carried over unchanged.
+
+    So are boxes, whose placeholders stay in the text.
+    """
     read = read_columns(without_ignored(values, fields), layout, fields)
-    return frozenset(read) | ({"__key__"} & set(values))
+    return frozenset(name for name, purpose in read.items() if purpose != "boxes") | ({"__key__"} & set(values))
 
 
 def _to_single_turn_row(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
+from mg_tui.data.boxes import BOX_COLUMN, BoxProblem, RowObjects, read_objects, require_placeholders
 from mg_tui.data.embedded_images import EmbeddedImageStore
 from mg_tui.data.field_map import FIELD_ALIASES, DraftTurn, ExampleDraft, FieldMap
 from mg_tui.data.row_problems import RowProblem, safe_line
@@ -79,6 +80,7 @@ def to_draft(row: Row, layout: str, fields: FieldMap, store: EmbeddedImageStore)
     for name, (what, hint) in account.refused.items():
         reader.add_problem(name, what, hint)
     turns = _READERS[layout](reader, fields)
+    objects = _read_objects(reader, turns or (), fields)
     weight = parse_weight(row.number, values, fields.weight)
     if isinstance(weight, RowProblem):
         reader.problems.append(weight)
@@ -95,7 +97,23 @@ def to_draft(row: Row, layout: str, fields: FieldMap, store: EmbeddedImageStore)
         _shared(account.unused + tuple(sorted(reader.unused_keys))),
         _shared(tuple(sorted(reader.text_markers))),
         reader.references,
+        objects,
+        fields.boxes,
     )
+
+
+def _read_objects(reader: RowReader, turns: Sequence[DraftTurn], fields: FieldMap) -> RowObjects | None:
+    """The names and boxes of the row, where they are read; a problem is added where they do not fit its text."""
+    value = reader.values.get(BOX_COLUMN)
+    if not turns or fields.boxes is None or is_empty(value):
+        return None
+    try:
+        objects = read_objects(value, len(reader.images))
+        require_placeholders(objects, [part for turn in turns for part in turn.parts if isinstance(part, str)])
+    except BoxProblem as error:
+        reader.add_problem(BOX_COLUMN, str(error))
+        return None
+    return objects
 
 
 @lru_cache(maxsize=4096)

@@ -2,7 +2,8 @@
 
 A member's name is never used as a path: nothing is extracted to disk, and links and devices are refused. The values of
 a row are those of its members: an image as `image` (several as `images`), `.txt` as `text`, `.cls` as `label`, the
-fields of a `.json` object under their own names, and `__key__`. Members of other types are ignored.
+fields of a `.json` object under their own names, and `__key__`. A video or audio is in a column of that name, which is
+refused; a member of another type in a column with its extension, which is listed as not used.
 """
 
 import json
@@ -14,7 +15,7 @@ from typing import Any, BinaryIO, Final
 
 from mg_tui.core.errors import DataError
 from mg_tui.data.embedded_images import MAX_EMBEDDED_IMAGE_BYTES, too_large_message
-from mg_tui.data.image_types import DATASET_IMAGE_EXTENSIONS
+from mg_tui.data.image_types import DATASET_IMAGE_EXTENSIONS, media_kind
 from mg_tui.data.jsonl import READ_ERRORS, unreadable_error
 from mg_tui.data.row_problems import RowProblem, quote_text, safe_line
 from mg_tui.data.rows import MAX_ROW_BYTES, Row
@@ -86,6 +87,7 @@ class _ShardRow:
             self.problems.append(f"the member {name} {too_large_message(member.size)}")
             return
         if kind not in _KNOWN_EXTENSIONS:
+            self.values[media_kind(f".{kind}") or f".{kind}"] = member.name
             return
         file = tar.extractfile(member)
         data = file.read() if file is not None else b""

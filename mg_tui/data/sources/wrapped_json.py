@@ -5,7 +5,7 @@ annotations, COCO's images and captions; `mg_tui.data.sources.annotations` knows
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import dropwhile
 from pathlib import Path
 from typing import Any, Final
@@ -35,13 +35,22 @@ _ROW_FIELDS: Final = frozenset(("text", "question", "instruction", "image", "res
 _MAX_LISTED: Final = 10
 
 
+class UnclearRows(DataError):
+    """Which of the lists in an object has the rows has to be said; `lists` are their names."""
+
+    def __init__(self, what: str, *, where: str, why: str | None = None, hint: str | None, lists: Sequence[str]):
+        super().__init__(what, where=where, why=why, hint=hint)
+        self.lists = tuple(lists)
+
+
 @dataclass(frozen=True, slots=True)
 class WrappedRows:
-    """Where the rows of an object are: the field of a list; None for an object of rows."""
+    """Where the rows of an object are: the field of a list; None for an object of rows. `lists` are all its lists."""
 
     field: str | None
     adapter: AnnotationAdapter | None
     why: str
+    lists: tuple[str, ...] = ()
 
 
 class WrappedJsonSource(Source):
@@ -52,6 +61,7 @@ class WrappedJsonSource(Source):
         self._file = path
         self._rows = rows
         self._encoding = encoding
+        self.lists = rows.lists
 
     def rows(self, start: int = 1) -> Iterator[Row]:
         """See `Source`."""
@@ -118,9 +128,12 @@ def find_wrapped_rows(
             return None
         members = list(_first_members(buffer))
         single_line = buffer.find(b"\n", 0, members[-1].end if members else 1) < 0
+        lists = tuple(member.name for member in members if member.kind == "[")
         if field is not None:
-            return _named_rows(path, buffer, members, field, split)
-        return _detect_rows(path, buffer, members, split, single_line=single_line)
+            found: WrappedRows | None = _named_rows(path, buffer, members, field, split)
+        else:
+            found = _detect_rows(path, buffer, members, split, single_line=single_line)
+        return replace(found, lists=lists) if found is not None else None
 
 
 def _first_members(buffer: Buffer) -> Iterator[JsonMember]:
@@ -136,9 +149,9 @@ def _named_rows(
 ) -> WrappedRows:
     member = next((member for member in members if member.name == field), None)
     if member is None or member.kind != "[":
-        lists = _name_list(member.name for member in members if member.kind == "[")
-        what = f"the file has no list {safe_line(field, limit=60)!r}"
-        raise DataError(what, where=safe_line(str(path)), hint=f"its lists are {lists}" if lists else None)
+        lists = [member.name for member in members if member.kind == "["]
+        what, hint = f"the file has no list {safe_line(field, limit=60)!r}", f"its lists are {_name_list(lists)}"
+        raise UnclearRows(what, where=safe_line(str(path)), hint=hint if lists else None, lists=lists)
     first = first_item(buffer, member)
     found = _adapter(path, buffer, members, member, first, split) if isinstance(first, dict) else None
     return WrappedRows(field, found, f"the rows are in the field {safe_line(field, limit=60)}")
@@ -163,7 +176,8 @@ def _detect_rows(
         return WrappedRows(name, None, f"the file is an object with the rows in its field {safe_line(name, limit=60)}")
     if firsts:
         hint = f"name one with --json-field: {_name_list(firsts)}"
-        raise DataError("the file is an object with several lists", where=safe_line(str(path)), hint=hint)
+        what = "the file is an object with several lists"
+        raise UnclearRows(what, where=safe_line(str(path)), hint=hint, lists=list(firsts))
     if len(members) > 1 and all(member.kind == "{" for member in members):
         first = read_value(buffer, members[0].start, members[0].end)
         if isinstance(first, dict):

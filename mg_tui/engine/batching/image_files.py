@@ -17,7 +17,7 @@ from mg_tui.runs.journal import JournalWriter
 
 FILE_NAME: Final = "images.jsonl"  # in the run's folder; a line: [bytes, modification time in nanoseconds, path]
 
-_MAX_NAMES: Final = 8  # images named in a warning; the others are counted
+MAX_NAMES: Final = 8  # images named in a warning; the others are counted
 
 FileFacts = tuple[int, int]
 
@@ -72,7 +72,7 @@ class ChangedImages:
             self._journal.write(
                 "warning",
                 what=f"{pluralize(len(new), 'image')} changed while the run trains",
-                where=f"step {step}: {first_few(new, _MAX_NAMES)}",
+                where=f"step {step}: {first_few(new, MAX_NAMES)}",
                 why="size or modification time differ: this step and later ones see the new file",
                 hint="restore the files and resume from an earlier checkpoint (--from STEP), or start a new run",
             )

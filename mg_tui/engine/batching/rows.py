@@ -14,6 +14,7 @@ from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.dataset import Dataset
 from mg_tui.data.example_table import columns_of, select_examples
 from mg_tui.data.from_spec import load_dataset_from_spec
+from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
 from mg_tui.data.row_problems import RowProblem
 from mg_tui.engine.batching.token_counts import TokenMeasure
 
@@ -27,7 +28,15 @@ class MeasuredRows:
     problems: tuple[RowProblem, ...]
 
 
-def read_dataset(spec: TrainingSpec, path: str, *, cwd: Path, cache: Path, evaluation: bool = False) -> Dataset:
+def read_dataset(
+    spec: TrainingSpec,
+    path: str,
+    *,
+    cwd: Path,
+    cache: Path,
+    evaluation: bool = False,
+    policy: ReadPolicy = ALLOW_ALL,
+) -> Dataset:
     """Read a dataset of the spec, or another one with the same fields, and probe its images.
 
     Every face decodes every image before it creates a run, so the header suffices, unless bad rows are skipped: which
@@ -43,6 +52,7 @@ def read_dataset(spec: TrainingSpec, path: str, *, cwd: Path, cache: Path, evalu
         cwd=cwd,
         cache=cache,
         check_images="decode" if spec.on_bad_row == "skip" else "header",
+        policy=policy,
     )
 
 

@@ -63,11 +63,17 @@ class _MeasureFromSizes:
         examples, infos = dataset.examples, dataset.image_infos
         columns = columns_of(examples)
         counter = EncoderTokenCounter(self._encoder, self._identity)
-        cached = CachedTokenCounter(counter, self._cache, dataset.address)
-        texts, failed = cached.count_all(examples, columns.keys)
-        cached.save()
-        for index in sorted(failed):
-            self._raise_error(examples[index], infos)
+        counts = []
+        for address, span, whole in dataset.sources(columns.rows):
+            # Each dataset of several has the counts that it has alone.
+            cached = CachedTokenCounter(counter, self._cache, address, partial=not whole)
+            own = examples if len(span) == len(examples) else examples[span.start : span.stop]
+            texts, failed = cached.count_all(own, columns.keys[span.start : span.stop])
+            cached.save()
+            for index in sorted(failed):
+                self._raise_error(own[index], infos)
+            counts.append(texts)
+        texts = numpy.concatenate(counts)
         images, places = self._image_tokens(examples, infos, columns)
         # The template writes one token per image.
         totals = texts.astype(numpy.int64) + images - places

@@ -9,7 +9,12 @@ DecisionFields = tuple[str, Any, str]  # what was chosen, the value, why: a `dec
 
 
 def apply_optimizations(
-    model: Any, *, trees: bool, requested: str = "auto", warn: Callable[[str, str], None] | None = None
+    model: Any,
+    *,
+    trees: bool,
+    requested: str = "auto",
+    warn: Callable[[str, str], None] | None = None,
+    causal: bool = True,
 ) -> list[DecisionFields]:
     """Apply all that suit `model`; returns the decisions, for the journal.
 
@@ -18,10 +23,11 @@ def apply_optimizations(
         trees: whether it gets masks of trees and uses torch's own attention.
         requested: the option `attention`: `auto` uses flex attention where it suits, `flex` wherever it runs.
         warn: called with (what, why) if flex attention should be used and does not work.
+        causal: its attention is causal, without windows; other masks have no kernel of their own.
     """
     done: list[DecisionFields] = []
     if trees:
-        done.append(_install_tree_attention(model, requested, warn))
+        done.append(_install_tree_attention(model, requested, warn, causal=causal))
     if layers := fused_lora.fuse(model):
         done.append(("LoRA layers", f"{layers} as one function each", "plain layers in float32, without dropout"))
     unchanged: list[str] = []
@@ -33,7 +39,13 @@ def apply_optimizations(
     return done
 
 
-def _install_tree_attention(model: Any, requested: str, warn: Callable[[str, str], None] | None) -> DecisionFields:
+def _install_tree_attention(
+    model: Any, requested: str, warn: Callable[[str, str], None] | None, *, causal: bool
+) -> DecisionFields:
+    if not causal:
+        attention.install(model)
+        why = "windows and images whose tokens see each other are in the blocks' masks"
+        return "tree attention", "by blocks", f"images and branches do not attend to each other; {why}"
     why_not = {"auto": flex_attention.unsuitable_reason(model), "flex": None}.get(
         requested, f"{requested} was requested"
     )

@@ -17,7 +17,7 @@ from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
 from mg_tui.engine.evaluation.answerer import AnswerSampling, ModelAnswer
 from mg_tui.engine.evaluation.backend import answer_rows
 from mg_tui.engine.generation.interface import GenerationModel
-from mg_tui.engine.inference.channel import Channel, exit_process, serve
+from mg_tui.engine.inference.channel import serve_stdio
 from mg_tui.engine.inference.generate import ChannelRequest, InferenceSession, parse_request
 
 
@@ -98,10 +98,7 @@ class BatchSession(InferenceSession):
 
 def main() -> NoReturn:
     """Serve requests on standard input until it closes."""
-    channel = Channel.from_stdio()
-    session = BatchSession(channel)
-    serve(channel, {"load": session.load, "batch": session.batch})
-    exit_process()
+    serve_stdio(lambda channel: {"load": (session := BatchSession(channel)).load, "batch": session.batch})
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from mg_tui.core.files import write_atomic
 from mg_tui.core.text import one_line
 from mg_tui.data.dataset import require_examples, require_no_bad_rows, write_rejects
 from mg_tui.data.evaluation_rows import EvaluationRow, EvaluationRows, load_evaluation_rows
+from mg_tui.data.policy import read_policy
 from mg_tui.engine.evaluation.answerer import Answerer, ModelAnswer
 from mg_tui.engine.evaluation.conclusion import write_conclusion
 from mg_tui.engine.evaluation.endpoint import Endpoint
@@ -19,6 +20,7 @@ from mg_tui.engine.monitoring.stopping import StopHandler
 from mg_tui.metrics.choose import settle_metrics
 from mg_tui.metrics.contract import BoxFrame, Metric, Prediction
 from mg_tui.metrics.results import AnsweredRow, ResultsWriter, read_answers
+from mg_tui.runs.caller_bounds import read_caller_bounds
 from mg_tui.runs.evaluations import EvaluationFolder, read_json_file
 from mg_tui.runs.journal import JournalWriter
 
@@ -72,6 +74,7 @@ class EvaluationJob:
                 cwd=self._cwd,
                 cache=self._cache,
                 trained=models.trained_fields if models is not None else None,
+                policy=read_policy(read_caller_bounds(self.folder.path)),
             )
         self._require_good_rows(spec, inputs)
         self._record_fields(inputs)

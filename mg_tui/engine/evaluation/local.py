@@ -87,13 +87,19 @@ class LocalModels:
         if self._loaded is None or self._loaded[0] is not located:
             from mg_tui.engine.inference.generate import silence_libraries
             from mg_tui.engine.inference.loading import load_located
+            from mg_tui.engine.inference.pixel_limits import RequestedLimits
 
             self._loaded = None
             gc.collect()
             silence_libraries()
             spec = self._spec
             loaded = load_located(
-                located, load_registry(), device=spec.device, dtype=spec.dtype, quantization=spec.quantization
+                located,
+                load_registry(),
+                device=spec.device,
+                dtype=spec.dtype,
+                quantization=spec.quantization,
+                limits=RequestedLimits(spec.min_pixels, spec.max_pixels),
             )
             self._loaded = (located, loaded)
         return self._loaded[1]
@@ -142,6 +148,12 @@ class LocalModel:
         }
         if located.is_adapter and self._adapter and located.folder is not None:
             identity["weights"] = _digest(located.folder / ADAPTER_WEIGHTS)
+        if loaded.limits_from != "trained":
+            identity |= {
+                "limits_from": loaded.limits_from,
+                "min_pixels": loaded.metadata.min_pixels,
+                "max_pixels": loaded.metadata.max_pixels,
+            }
         return identity
 
     def loaded(self) -> "LoadedModel":

@@ -11,8 +11,6 @@ alike gets its name; anything else is deleted. An export that is terminated leav
 import gc
 import os
 import shutil
-import signal
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +25,7 @@ from mg_tui.engine.export.questions import ask_model, ask_without_adapter, error
 from mg_tui.engine.export.verify import RowCount, Share
 from mg_tui.engine.export.vllm_files import VllmCommand, served_name, write_vllm_files
 from mg_tui.engine.export.vllm_rules import VllmAdapter, require_vllm_adapter
-from mg_tui.engine.inference.channel import Channel, exit_process, serve
+from mg_tui.engine.inference.channel import Channel, serve_stdio
 from mg_tui.engine.inference.generate import ChannelRequest, parse_request, silence_libraries
 from mg_tui.engine.inference.loading import LoadedModel, load_located, resolve_family, translate_out_of_memory
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
@@ -163,7 +161,7 @@ class Exporter:
         if job.located.is_adapter:
             for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
                 shutil.copyfile(folder / name, staging / name)
-            metadata = job.located.metadata.model_copy(
+            metadata = loaded.metadata.model_copy(
                 update={"family": loaded.family.key, "model_type": str(loaded.model.config.model_type)}
             )
             write_result_files(staging, loaded.processor, metadata, family=loaded.family, target=job.target)
@@ -255,11 +253,7 @@ def refused_error(agreement: AnswerAgreement, dtype: str) -> RunFailed:
 
 def main() -> NoReturn:
     """Serve requests on standard input until it closes."""
-    # As an exception, so that partial output is removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    channel = Channel.from_stdio()
-    serve(channel, {"export": Exporter(channel).export})
-    exit_process()
+    serve_stdio(lambda channel: {"export": Exporter(channel).export}, cleans_up=True)
 
 
 if __name__ == "__main__":

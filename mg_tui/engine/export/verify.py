@@ -1,15 +1,16 @@
 """`python -m mg_tui.engine.export.verify`: whether another form of a model answers rows like the model.
 
-    {"op": "verify", "model": "...", "against": "URL or model", "home": "...", "cwd", "cache", "name", "dataset",
-     "rows", "max_new_tokens", "min_agreement", "base_model", "device", "dtype", "quantization"}
+    {"op": "verify", "model": "...", "against": "URL, model or FILE.gguf", "home": "...", "cwd", "cache", "name",
+     "mmproj", "dataset", "rows", "max_new_tokens", "min_agreement", "base_model", "device", "dtype", "quantization"}
         -> notice, ..., verified {"model", "against", "source", "agreement"}
 
-One model is in memory at a time. Both are loaded in the same dtype.
+One model is in memory at a time. Both are loaded in the same dtype. A GGUF file is asked by llama-mtmd-cli, with the
+image limits that the model was trained with.
 """
 
 import gc
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from pydantic import Field
 
@@ -19,11 +20,17 @@ from mg_tui.core.precision import DTypeName, QuantizationName
 from mg_tui.core.text import one_line, pluralize
 from mg_tui.engine.evaluation.answerer import ModelAnswer
 from mg_tui.engine.export.agreement import compare_answers
+from mg_tui.engine.export.gguf.asking import GgufAsker, GgufModel, choose_questions, locate_gguf
+from mg_tui.engine.export.gguf.gguf_file import CHAT_TEMPLATE, read_gguf
 from mg_tui.engine.export.questions import ask_model, ask_server, ask_without_adapter, error_of_first, load_rows
-from mg_tui.engine.inference.channel import Channel, exit_process, serve
+from mg_tui.engine.inference.channel import Channel, serve_stdio
 from mg_tui.engine.inference.generate import ChannelRequest, parse_request, silence_libraries
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
+from mg_tui.families.chat_template import ChatTemplate
 from mg_tui.families.registry import Registry, load_registry
+
+if TYPE_CHECKING:
+    from mg_tui.engine.inference.loading import LoadedModel
 
 RowCount = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -38,6 +45,7 @@ class VerifyRequest(ChannelRequest):
     cwd: Path
     cache: Path
     name: str | None = None
+    mmproj: Path | None = None
     dataset: str | None = None
     rows: RowCount = 16
     max_new_tokens: RowCount = 128
@@ -65,9 +73,12 @@ class Verifier:
         registry = load_registry()
         located = locate_model(request.model, home=request.home, registry=registry, base_model=request.base_model)
         # Errors in what it is compared with are found before the first model is loaded.
-        other = None if request.is_server else self._locate_other(request, registry)
-        if request.name and other is not None:
+        gguf = None if request.is_server else find_gguf(request)
+        other = None if request.is_server or gguf is not None else self._locate_other(request, registry)
+        if request.name and not request.is_server:
             raise UsageError("--name is the name of a server's model", why="--against is no URL")
+        if request.mmproj is not None and gguf is None:
+            raise UsageError("--mmproj is the vision tower of a GGUF file", why="--against is none")
         silence_libraries()
         from mg_tui.engine.inference.loading import load_located
 
@@ -77,6 +88,12 @@ class Verifier:
         examples, source = load_rows(
             loaded, cwd=request.cwd, cache=request.cache, dataset=request.dataset, count=request.rows
         )
+        asker = None
+        if gguf is not None:
+            asker = GgufAsker(gguf.llama, loaded.processor, loaded.metadata, request.max_new_tokens)
+            questions = choose_questions(examples, loaded.metadata, self._channel.send_notice)
+            examples = [question.example for question in questions]
+            self._compare_templates(gguf, loaded)
         self._channel.send_notice(f"asking {located.label} {pluralize(len(examples), 'row')}: {source}")
         expected, dtype = ask_model(loaded, examples, request.max_new_tokens), loaded.dtype
         if (error := error_of_first(expected)) is not None:
@@ -86,7 +103,9 @@ class Verifier:
         gc.collect()
         self._channel.send_notice(f"asking {one_line(request.against, limit=200)}")
         answers: list[ModelAnswer]
-        if other is None:
+        if gguf is not None and asker is not None:
+            answers = asker.ask(gguf.files, questions, self._channel)
+        elif other is None:
             answers = ask_server(request.against, request.name, examples, request.max_new_tokens)
         else:
             loaded = load_located(other, registry, dtype=dtype, **how)  # type: ignore[arg-type]
@@ -102,13 +121,18 @@ class Verifier:
             **agreement.as_dict(),
         )
 
+    def _compare_templates(self, gguf: GgufModel, loaded: "LoadedModel") -> None:
+        template = ChatTemplate(loaded.processor, loaded.family.title).source
+        if read_gguf(gguf.files.text).values.get(CHAT_TEMPLATE) != template:
+            self._channel.send_notice("the GGUF file has another chat template than the model")
+
     def _locate_other(self, request: VerifyRequest, registry: Registry) -> LocatedModel:
         file = expand_user(request.against)
         if file.is_file():
             raise UsageError(
                 "what the model is compared with is a file",
                 where=str(file),
-                hint="give a folder with a model or an adapter, or the URL of a server that has loaded the file",
+                hint="give a GGUF file, a folder with a model or an adapter, or the URL of a server",
             )
         located = locate_model(request.against, home=request.home, registry=registry)
         for note in located.notes:
@@ -116,11 +140,22 @@ class Verifier:
         return located
 
 
+def find_gguf(request: VerifyRequest) -> GgufModel | None:
+    """The GGUF file to compare with, its vision tower and the llama.cpp to ask it by; None where no such file is named.
+
+    Raises:
+        UsageError: the file is none, or which vision tower belongs to it is not clear.
+        EnvironmentProblem: llama.cpp is not here.
+    """
+    file = expand_user(request.against)
+    if file.suffix != ".gguf" or not file.is_file():
+        return None
+    return locate_gguf(file, request.mmproj, request.cache)
+
+
 def main() -> NoReturn:
     """Serve requests on standard input until it closes."""
-    channel = Channel.from_stdio()
-    serve(channel, {"verify": Verifier(channel).verify})
-    exit_process()
+    serve_stdio(lambda channel: {"verify": Verifier(channel).verify})
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ alone, token for token.
 Models for which that does not hold (see `support`) generate one row at a time, with a notice that states the reason.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mg_tui.core.example import Example
@@ -23,7 +23,6 @@ def generate_rows(
     examples: Sequence[Example],
     sampling: Sampling | Sequence[Sampling] | None = None,
     budget: GenerationBudget | None = None,
-    on_answer: Callable[[RowAnswer], None] | None = None,
     *,
     callbacks: GenerationCallbacks | None = None,
 ) -> Iterator[RowAnswer]:
@@ -38,7 +37,6 @@ def generate_rows(
         sampling: for all rows, or one per row; greedy by default. A row's random numbers depend only on the seed and on
             `Example.row`, so its answer does not depend on the other rows.
         budget: of memory; by default from the device's free memory. Out of memory halves it and restarts rows.
-        on_answer: as `callbacks.on_answer`.
         callbacks: see `GenerationCallbacks`.
 
     Raises:
@@ -61,11 +59,7 @@ def generate_rows(
         answers = generate_sequentially(model, examples, samplings, callbacks)
     else:
         answers = _generate_batched(model, examples, samplings, budget, callbacks)
-    for answer in answers:
-        for callback in (on_answer, callbacks.on_answer):
-            if callback is not None:
-                callback(answer)
-        yield answer
+    yield from answers
 
 
 def _per_row(sampling: Sampling | Sequence[Sampling] | None, rows: int) -> list[Sampling]:

@@ -37,23 +37,15 @@ class ImageFeatures:
         model: has the vision tower.
         encoder: preprocesses images.
         cache: enabled for the model's vision tower; None for no cache.
-        opener: opens an image; by default the file at the path.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        encoder: SplitEncoder,
-        *,
-        cache: FeatureCache | None = None,
-        opener: Callable[[str], Any] | None = None,
-    ):
+    def __init__(self, model: Any, encoder: SplitEncoder, *, cache: FeatureCache | None = None):
         self.encoded = 0
         self.cached = 0
         self._model = model
         self._encoder = encoder
         self._cache = cache
-        self._open = opener or (CachedImageOpener(cache) if cache is not None else _open_file)
+        self._open: Callable[[str], Any] = CachedImageOpener(cache) if cache is not None else _open_file
         self._uses: Counter[str] = Counter()
         self._held: OrderedDict[str, Tensor] = OrderedDict()
 

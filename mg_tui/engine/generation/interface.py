@@ -27,10 +27,10 @@ class GenerationModel:
     feature_cache: FeatureCache | None = None
 
     @classmethod
-    def from_loaded(cls, loaded: LoadedModel, feature_cache: FeatureCache | None = None) -> "GenerationModel":
+    def from_loaded(cls, loaded: LoadedModel) -> "GenerationModel":
         """A model loaded for inference."""
         encoder = make_encoder(loaded.family, loaded.processor, loaded.metadata.preprocessing)
-        return cls(loaded.model, encoder, feature_cache)
+        return cls(loaded.model, encoder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +47,12 @@ class GenerationCallbacks:
     """Optional callbacks.
 
     Attributes:
-        on_answer: each complete answer.
         on_text: the index of a row and the next piece of its answer, as soon as its characters are complete.
         on_problem: the index of a row that cannot be read, and the error. Without it the first such row raises.
         on_notice: a sentence about how rows are generated.
         cancelled: polled before each token; true ends the generation without the answers that are incomplete.
     """
 
-    on_answer: Callable[[RowAnswer], None] | None = None
     on_text: Callable[[int, str], None] | None = None
     on_problem: Callable[[int, GardenError], None] | None = None
     on_notice: Callable[[str], None] | None = None

@@ -1,7 +1,8 @@
 """Prompts as tokens, positions and images; computed from image sizes alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 from mg_tui.core.errors import DataError, GardenError
 from mg_tui.core.example import Example, ImagePart, ImageRef
@@ -53,6 +54,7 @@ class PromptEncoder:
     image_size: Callable[[str], tuple[int, int]]
     _sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     _numbers: dict[str, int] = field(default_factory=dict)
+    _next_number: Iterator[int] = field(default_factory=count)
 
     def __call__(self, index: int, example: Example) -> Prompt:
         """The prompt of a row.
@@ -66,7 +68,7 @@ class PromptEncoder:
             tokens = self.encoder.prompt(example, sizes)
         except GardenError as error:
             raise name_row(error, example.row) from error
-        numbers = [self._numbers.setdefault(path, len(self._numbers)) for path in images]
+        numbers = [self._number(path) for path in images]
         layout, preprocessing = self.encoder.layout, self.encoder.encoder.preprocessing
         return Prompt(
             index=index,
@@ -81,6 +83,17 @@ class PromptEncoder:
             resized=tuple(layout.resized(*size, preprocessing) if layout.resized else None for size in sizes),
             next_position=max(map(max, tokens.positions)) + 1,
         )
+
+    def forget(self, path: str) -> None:
+        """Forget an image; shown again, it is another one."""
+        self._sizes.pop(path, None)
+        self._numbers.pop(path, None)
+
+    def _number(self, path: str) -> int:
+        # Never one that was used before, even if its image has been forgotten: a prompt with it may still be waiting.
+        if path not in self._numbers:
+            self._numbers[path] = next(self._next_number)
+        return self._numbers[path]
 
     def _size(self, path: str) -> tuple[int, int]:
         if path not in self._sizes:

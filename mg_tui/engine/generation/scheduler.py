@@ -7,7 +7,7 @@ same answers.
 
 import gc
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -80,6 +80,35 @@ class Scheduler:
                 self._decode()
         finished, self._finished = self._finished, []
         return finished
+
+    def cancel(self, rows: Collection[RowState]) -> None:
+        """Remove rows, waiting or being decoded, whose answers nobody needs any more; `step` does not return them."""
+        for row in (row for group in self._queue for row in group.rows if row in rows):
+            self._images.release(row.prompt.images)
+        remaining = [RowGroup(tuple(row for row in g.rows if row not in rows), g.shared) for g in self._queue]
+        self._queue = deque(group for group in remaining if group.rows)
+        for batch in self._batches:
+            kept = [number for number, row in enumerate(batch.rows) if row not in rows]
+            if len(kept) < len(batch.rows):
+                batch.rows = [batch.rows[number] for number in kept]
+                # A returned batch is built from its groups: these rows must not come back.
+                batch.groups = tuple(
+                    RowGroup(tuple(row for row in group.rows if row not in rows), group.shared)
+                    for group in batch.groups
+                )
+                if kept:
+                    batch.cache.keep_rows(kept)
+        self._batches = [batch for batch in self._batches if batch.rows]
+
+    @property
+    def next_rows(self) -> tuple[RowState, ...]:
+        """The rows at the front of the queue; if `step` fails and nothing is being decoded, those it failed on."""
+        return self._queue[0].rows if self._queue else ()
+
+    @property
+    def decoding_rows(self) -> list[RowState]:
+        """The rows being decoded."""
+        return [row for batch in self._batches for row in batch.rows]
 
     def close(self) -> None:
         """Free everything on the device."""

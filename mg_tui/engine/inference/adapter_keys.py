@@ -10,14 +10,6 @@ _RENAMES: Final = (
     (".model.language_model.", ".language_model."),
     (".model.visual.", ".visual."),
 )
-_SHOWN: Final = 3
-
-
-def describe_keys(keys: Collection[str]) -> str:
-    """Some keys, and how many more there are."""
-    ordered = sorted(keys)
-    more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
-    return ", ".join(ordered[:_SHOWN]) + more
 
 
 def find_rename(missing: Collection[str], unknown: Collection[str]) -> str | None:

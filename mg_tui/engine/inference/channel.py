@@ -6,6 +6,7 @@ Nothing else may write to standard output.
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import traceback
@@ -83,6 +84,22 @@ def exit_process() -> NoReturn:
     """End the process now: an orderly shutdown of torch takes seconds, and nothing has to be saved."""
     sys.stderr.flush()
     os._exit(0)
+
+
+def serve_stdio(
+    operations_of: Callable[[Channel], Mapping[str, Callable[[dict[str, Any]], None]]], *, cleans_up: bool = False
+) -> NoReturn:
+    """A program: serve requests on standard input until it closes, then end the process.
+
+    Args:
+        operations_of: makes the operations, by the names of requests, for the program's channel.
+        cleans_up: SIGTERM is an exception then, so that what was written in part is removed.
+    """
+    if cleans_up:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    channel = Channel.from_stdio()
+    serve(channel, operations_of(channel))
+    exit_process()
 
 
 def serve(channel: Channel, operations: Mapping[str, Callable[[dict[str, Any]], None]]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from mg_tui.core.errors import GardenError, UsageError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
 from mg_tui.engine.batching.token_counting import describe_failure
-from mg_tui.engine.inference.channel import Channel, exit_process, serve
+from mg_tui.engine.inference.channel import serve_stdio
 from mg_tui.engine.inference.inspect_tokens import TokenInspector, open_encoder
 from mg_tui.families.collate import ExampleEncoder
 
@@ -48,10 +48,7 @@ def count_conversations(encoder: ExampleEncoder, conversations: list[list[Any]])
 
 def main() -> NoReturn:
     """Serve requests on standard input until it closes."""
-    channel = Channel.from_stdio()
-    counter = ConversationCounter(channel)
-    serve(channel, {"open": counter.open, "count": counter.count})
-    exit_process()
+    serve_stdio(lambda channel: {"open": (counter := ConversationCounter(channel)).open, "count": counter.count})
 
 
 __all__ = ["ConversationCounter", "count_conversations", "main", "open_encoder"]

@@ -15,13 +15,13 @@ as both have answered; `cancel` ends the evaluation after the current batch, wit
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from pydantic import Field
 
 from mg_tui.core.errors import UsageError
 from mg_tui.core.example import Example
-from mg_tui.engine.inference.channel import Channel, serve
+from mg_tui.engine.inference.channel import serve_stdio
 from mg_tui.engine.inference.generate import ChannelRequest, InferenceSession, parse_request
 
 if TYPE_CHECKING:
@@ -147,11 +147,9 @@ def generate_answers(
     return [answers[index].strip() for index in range(len(examples))]
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Serve requests on standard input until it closes."""
-    channel = Channel.from_stdio()
-    session = EvaluationSession(channel)
-    serve(channel, {"load": session.load, "exam": session.evaluate})
+    serve_stdio(lambda channel: {"load": (session := EvaluationSession(channel)).load, "exam": session.evaluate})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """`python -m mg_tui.engine.inference.generate`: a loaded model answers requests in JSON lines.
 
-    {"op": "load", "model": "...", "home": "...", "base_model", "device", "dtype", "quantization"}  -> ready
+    {"op": "load", "model": "...", "home": "...", "base_model", "device", "dtype", "quantization",
+     "min_pixels", "max_pixels"}                                                                         -> ready
     {"op": "generate", "images": [...], "prompt": "...", "system_prompt", "max_new_tokens", "temperature", "top_p",
      "seed"}                                                                                -> text, text, ..., answer
     {"op": "generate", "messages": [{"role": "user", "text": "...", "images": [...]}, ...]}  a conversation instead
@@ -20,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mg_tui.core.errors import UsageError
 from mg_tui.core.example import ImagePart, ImageRef, Message, Role, TextPart
 from mg_tui.core.precision import DTypeName, QuantizationName
-from mg_tui.engine.inference.channel import Channel, exit_process, serve
+from mg_tui.engine.inference.channel import Channel, serve_stdio
 from mg_tui.families.registry import load_registry
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class LoadModelRequest(ChannelRequest):
     device: Literal["auto", "cuda", "cpu"] = "auto"
     dtype: DTypeName | Literal["auto"] = "auto"
     quantization: QuantizationName | Literal["auto"] = "auto"
+    min_pixels: Annotated[int, Field(ge=1)] | None = None
+    max_pixels: Annotated[int, Field(ge=1)] | None = None
 
 
 class ChatTurn(ChannelRequest):
@@ -106,13 +109,19 @@ class InferenceSession:
         for note in located.notes:
             self._channel.send_notice(note)
         from mg_tui.engine.inference import loading
+        from mg_tui.engine.inference.pixel_limits import RequestedLimits
 
         silence_libraries()
         self._loaded = None
         gc.collect()
         began = time.monotonic()
         loaded = loading.load_located(
-            located, registry, device=request.device, dtype=request.dtype, quantization=request.quantization
+            located,
+            registry,
+            device=request.device,
+            dtype=request.dtype,
+            quantization=request.quantization,
+            limits=RequestedLimits(request.min_pixels, request.max_pixels),
         )
         self._loaded = loaded
         self._channel.send(
@@ -125,6 +134,9 @@ class InferenceSession:
             device=loaded.device,
             dtype=loaded.dtype,
             quantization=loaded.quantization,
+            min_pixels=loaded.metadata.min_pixels,
+            max_pixels=loaded.metadata.max_pixels,
+            limits_from=loaded.limits_from,
             seconds=round(time.monotonic() - began, 3),
         )
 
@@ -197,10 +209,7 @@ def silence_libraries() -> None:
 
 def main() -> NoReturn:
     """Serve requests on standard input until it closes."""
-    channel = Channel.from_stdio()
-    session = InferenceSession(channel)
-    serve(channel, {"load": session.load, "generate": session.generate})
-    exit_process()
+    serve_stdio(lambda channel: {"load": (session := InferenceSession(channel)).load, "generate": session.generate})
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pydantic import Field
 from mg_tui.core.errors import FamilyError, GardenError, UsageError
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, Role, TextPart
 from mg_tui.core.spec import DEFAULT_MAX_PIXELS, DEFAULT_MIN_PIXELS, FamilyChoice
-from mg_tui.engine.inference.channel import Channel, exit_process, serve
+from mg_tui.engine.inference.channel import Channel, serve_stdio
 from mg_tui.engine.inference.generate import ChannelRequest, parse_request, silence_libraries
 
 if TYPE_CHECKING:
@@ -198,10 +198,7 @@ def _describe_image(encoder: "ExampleEncoder", path: str, info: "ImageInfo") -> 
 
 def main() -> NoReturn:
     """Serve requests on standard input until it closes."""
-    channel = Channel.from_stdio()
-    inspector = TokenInspector(channel)
-    serve(channel, {"open": inspector.open, "row": inspector.row})
-    exit_process()
+    serve_stdio(lambda channel: {"open": (inspector := TokenInspector(channel)).open, "row": inspector.row})
 
 
 if __name__ == "__main__":

@@ -3,16 +3,19 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.precision import DTypeName, QuantizationName
-from mg_tui.engine.inference.adapter_keys import describe_keys, find_rename, tried_renames
-from mg_tui.engine.inference.locator import LocatedModel, locate_model
+from mg_tui.core.text import first_few
+from mg_tui.engine.inference.adapter_keys import find_rename, tried_renames
+from mg_tui.engine.inference.locator import LocatedModel, locate_model, processor_source
+from mg_tui.engine.inference.pixel_limits import LimitSource, RequestedLimits, settle_limits
 from mg_tui.families.auto import AUTO_KEY, make_auto_family
 from mg_tui.families.contract import LoadRequest
+from mg_tui.families.defaults import require_effective_limits
 from mg_tui.families.family import ModelFamily
 from mg_tui.runs.result_metadata import ADAPTER_WEIGHTS, ResultMetadata
 
@@ -21,10 +24,15 @@ if TYPE_CHECKING:
 
 DeviceChoice = Literal["auto", "cuda", "cpu"]
 
+DEFAULT_ADAPTER: Final = "default"  # PEFT's name for the only adapter of a model
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model ready for inference, and how it was loaded; dtype and quantization are of the base weights."""
+    """A model ready for inference, and how it was loaded; dtype and quantization are of the base weights.
+
+    `metadata` has the limits of images' areas that it is used with, and `limits_from` where they are from.
+    """
 
     model: Any
     processor: Any
@@ -34,6 +42,7 @@ class LoadedModel:
     device: str
     dtype: DTypeName
     quantization: QuantizationName
+    limits_from: LimitSource = "trained"
 
 
 def load_for_inference(
@@ -75,8 +84,16 @@ def load_located(
     device: DeviceChoice = "auto",
     dtype: DTypeName | Literal["auto"] = "auto",
     quantization: QuantizationName | Literal["auto"] = "auto",
+    limits: RequestedLimits | None = None,
 ) -> LoadedModel:
-    """Load what `locate_model` found; arguments and errors as `load_for_inference`."""
+    """Load what `locate_model` found; arguments and errors as `load_for_inference`.
+
+    Args:
+        limits: of images' areas, in the place of the model's own.
+
+    Raises:
+        FamilyError: limits were asked for, and the model's processor has none.
+    """
     chosen = resolve_device(device)
     number = resolve_dtype(dtype, located.metadata, chosen)
     if quantization == "auto":
@@ -90,14 +107,19 @@ def load_located(
         revision=located.revision,
         trust_remote_code=located.metadata.trust_remote_code,
     )
+    located, limits_from = settle_limits(located, family, limits)
     processor = load_processor(located, family)
+    if limits:
+        usual = replace(located.metadata.preprocessing, min_pixels=0, max_pixels=0)
+        asked = replace(usual, min_pixels=limits.min_pixels or 0, max_pixels=limits.max_pixels or 0)
+        require_effective_limits(family, processor, asked, usual)
     with translate_out_of_memory(located.base.name):
         model = family.load_model(family, request)
         if located.is_adapter:
             assert located.folder is not None
             model = attach_adapter(model, located.folder, device=chosen)
     model.eval()
-    return LoadedModel(model, processor, family, located.metadata, located, chosen, number, quantization)
+    return LoadedModel(model, processor, family, located.metadata, located, chosen, number, quantization, limits_from)
 
 
 def resolve_device(device: DeviceChoice) -> str:
@@ -149,19 +171,18 @@ def resolve_family(located: LocatedModel, registry: "Registry") -> ModelFamily:
 
 def load_processor(located: LocatedModel, family: ModelFamily) -> Any:
     """The processor saved with the result, else that of the base model."""
-    folder = located.folder
-    own = folder is not None and any(
-        (folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json")
-    )
-    hub: dict[str, Any] = {"trust_remote_code": True} if located.metadata.trust_remote_code else {}
-    if not own and located.revision:
-        hub["revision"] = located.revision
-    source = str(folder) if own else located.base.source
+    source, hub = processor_source(located)
     return family.load_processor(family, source, located.metadata.preprocessing, **hub)
 
 
-def attach_adapter(model: Any, folder: Path, *, device: str) -> Any:
-    """Load the adapter in `folder` onto its base model.
+def attach_adapter(model: Any, folder: Path, *, device: str, name: str = DEFAULT_ADAPTER) -> Any:
+    """Load the adapter in `folder` onto its base model, or beside the adapters that it already has.
+
+    Args:
+        model: the base model, or what an earlier call returned.
+        folder: of the adapter.
+        device: that the model is on.
+        name: of the adapter among several.
 
     Raises:
         UsageError: the adapter was made for another model, or cannot be read.
@@ -172,15 +193,19 @@ def attach_adapter(model: Any, folder: Path, *, device: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # missing keys are an error below
-            adapted = PeftModel.from_pretrained(model, str(folder), torch_device=device)
+            if isinstance(model, PeftModel):
+                adapted = model
+                adapted.load_adapter(str(folder), name, torch_device=device)
+            else:
+                adapted = PeftModel.from_pretrained(model, str(folder), name, torch_device=device)
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         if "out of memory" in str(error):
             raise
         raise UsageError(what, why=_shorten(error), hint=hint) from error
-    missing, unknown = _key_differences(adapted, folder / ADAPTER_WEIGHTS)
+    missing, unknown = _key_differences(adapted, folder / ADAPTER_WEIGHTS, name)
     if missing or unknown:
         why = "; ".join(
-            f"{len(keys)} weights {text}: {describe_keys(keys)}"
+            f"{len(keys)} weights {text}: {first_few(keys, 3)}"
             for keys, text in ((missing, "are not in the file"), (unknown, "have no place in the model"))
             if keys
         )
@@ -194,14 +219,14 @@ def attach_adapter(model: Any, folder: Path, *, device: str) -> Any:
 _RENAMED_HINT = "another version of transformers saved it: rename its keys, or save it again with this version"
 
 
-def _key_differences(adapted: Any, weights: Path) -> tuple[list[str], list[str]]:
+def _key_differences(adapted: Any, weights: Path, name: str) -> tuple[list[str], list[str]]:
     """Weights the model's adapter has and the file lacks, and the other way round."""
     from peft import get_peft_model_state_dict
     from safetensors import safe_open
 
     with safe_open(weights, framework="pt") as file:
         saved = set(file.keys())
-    expected = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    expected = set(get_peft_model_state_dict(adapted, adapter_name=name, save_embedding_layers=False))
     # Other programs may save whole embeddings with the adapter; PEFT then loads them.
     extra = {key for key in saved - expected if ".embed_tokens." not in key and ".lm_head." not in key}
     return sorted(expected - saved), sorted(extra)

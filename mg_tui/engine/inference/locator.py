@@ -3,7 +3,7 @@
 import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.errors import FamilyError, GardenError, UsageError
 from mg_tui.core.paths import expand_user
@@ -128,8 +128,8 @@ def _from_folder(folder: Path, registry: "Registry", base_model: str | None, *, 
         metadata = _metadata_from_spec(metadata, run)
     if metadata.assumed:
         notes.append(
-            f"{folder} has no {METADATA_FILE}: images are resized to between {metadata.min_pixels:,} and "
-            f"{metadata.max_pixels:,} pixels, which may differ from how it was trained"
+            f"{folder} has no {METADATA_FILE}: images are resized as its own processor does, which may differ from how "
+            "it was trained"
         )
     if not metadata.is_adapter:
         if base_model:
@@ -249,6 +249,18 @@ def _choice(metadata: ResultMetadata) -> FamilyChoice:
 
 def _local_path(base: "ResolvedModel") -> str | None:
     return str(Path(base.source).absolute()) if base.local else None
+
+
+def processor_source(located: LocatedModel) -> tuple[str, dict[str, Any]]:
+    """Where the processor is, in the result's folder or with the base model, and the Hub's arguments for it."""
+    folder = located.folder
+    own = folder is not None and any(
+        (folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json")
+    )
+    hub: dict[str, Any] = {"trust_remote_code": True} if located.metadata.trust_remote_code else {}
+    if not own and located.revision:
+        hub["revision"] = located.revision
+    return (str(folder) if own else located.base.source), hub
 
 
 def require_adapter_files(folder: Path) -> None:

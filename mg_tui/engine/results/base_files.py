@@ -61,6 +61,13 @@ def copy_base_files(base: Path, staging: Path, processor: Any) -> tuple[str, ...
     return tuple(copied)
 
 
+def copy_licenses(base: Path, staging: Path) -> None:
+    """Copy a model's licenses and notices."""
+    for path in sorted(base.iterdir()):
+        if path.is_file() and path.name.upper().startswith(("LICENSE", "NOTICE")):
+            shutil.copyfile(path, staging / path.name)
+
+
 def _is_copied(path: Path) -> bool:
     name = path.name
     if name.startswith(".") or name in _NOT_COPIED or name.endswith(".index.json"):

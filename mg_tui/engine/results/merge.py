@@ -3,16 +3,14 @@
     {"op": "merge", "model": "...", "output": "...", "home": "...", "base_model", "dtype", "device"}
         -> notice, progress {"what", "done", "total"}, ..., merged
 
-Weights are merged in full precision: into a quantized base the adapter would be lost in rounding. The
-saved model is compared with the adapter, and deleted if it differs; its files beside the weights are those of the
-base model. A merge that is terminated leaves no files.
+Weights are merged in full precision: into a quantized base the adapter would be lost in rounding. They are merged from
+file to file, a layer at a time (`streamed_merge`). The saved model is compared with the adapter, and deleted if it
+differs; its files beside the weights are those of the base model. A merge that is terminated leaves no files.
 """
 
 import gc
 import os
 import shutil
-import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,14 +21,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from mg_tui.core.errors import EnvironmentProblem, FamilyError, RunFailed, UsageError
 from mg_tui.core.paths import expand_user
 from mg_tui.core.precision import DTypeName
-from mg_tui.engine.inference.channel import Channel, exit_process, serve
+from mg_tui.core.text import pluralize
+from mg_tui.engine.inference.channel import Channel, serve_stdio
 from mg_tui.engine.inference.generate import parse_request, silence_libraries
 from mg_tui.engine.inference.loading import LoadedModel, load_located, translate_out_of_memory
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
 from mg_tui.engine.results.base_files import copy_base_files, find_base_folder
+from mg_tui.engine.results.dequantize import is_quantized
 from mg_tui.engine.results.merge_check import LogitComparison, add_answers, answer_logits, compare_logits, make_samples
 from mg_tui.engine.results.publish import publish_folder, require_empty_target
+from mg_tui.engine.results.quantized_base import choose_merge_base
+from mg_tui.engine.results.safetensors_files import has_weight_files
 from mg_tui.engine.results.saving import save_full_model, write_result_files
+from mg_tui.engine.results.streamed_merge import MergePlan, plan_merge, write_merge
 from mg_tui.families.contract import LoadRequest, Unsupported
 from mg_tui.families.registry import load_registry
 from mg_tui.runs.result_metadata import METADATA_FILE, MODEL_CONFIG, ResultMetadata, read_json_object
@@ -67,7 +70,9 @@ class Merger:
         registry = load_registry()
         located = locate_model(request.model, home=request.home, registry=registry, base_model=request.base_model)
         require_mergeable(located)
-        for note in located.notes:
+        chosen = choose_merge_base(located, home=request.home, registry=registry)
+        located = chosen.located
+        for note in (*located.notes, *filter(None, [chosen.note])):
             self._channel.send_notice(note)
         silence_libraries()
         dtype = located.metadata.dtype if request.dtype == "auto" else request.dtype
@@ -120,28 +125,59 @@ def write_merged(loaded: LoadedModel, staging: Path, target: Path, at: Callable[
     with loaded.model.disable_adapter():
         base = answer_logits(samples, loaded.model, encoder)
     at(2, "merging")
-    whole = merge_weights(loaded.model)
-    require_disk_space(whole, target)
+    base_folder = find_base_folder(loaded.located)
+    plan = _plan_streamed(loaded, base_folder)
     processor, family, metadata = loaded.processor, loaded.family, merged_metadata(loaded)
-    attention = whole.config._attn_implementation or "sdpa"
-    at(3, "saving")
-    save_full_model(whole, staging)
-    _require_architecture(staging, type(whole).__name__)
-    # One model in memory at a time: the merged one is freed before it is loaded again.
-    whole.to("meta")
-    del whole
+    inner = loaded.model.get_base_model()
+    attention, architecture = inner.config._attn_implementation or "sdpa", type(inner).__name__
+    if isinstance(plan, MergePlan):
+        assert base_folder is not None
+        require_disk_space(plan.nbytes, target)
+        whole = inner
+        _free(whole)
+        at(3, f"merging {pluralize(plan.layers, 'layer')} from file to file, {plan.nbytes / 1e9:.2f} GB")
+        write_merge(plan, base_folder, staging, lambda _nbytes: None)
+    else:
+        whole = merge_weights(loaded.model)
+        require_disk_space(sum(each.numel() * each.element_size() for each in whole.parameters()), target)
+        at(3, f"saving; merged in memory, because {plan}")
+        save_full_model(whole, staging)
+    _require_architecture(staging, architecture)
+    # One model in memory at a time: what is merged is freed before it is loaded again.
+    _free(whole)
+    del whole, inner, plan
     gc.collect()
     at(4, "loading what was saved, and comparing")
     request = LoadRequest(str(staging), loaded.dtype, loaded.device, attention=attention)
     saved = family.load_model(family, request)
-    compared = compare_logits(adapter, answer_logits(samples, saved, encoder), base, loaded.dtype)
+    # bitsandbytes rounds activations of quantized layers to 16 bit, whatever the dtype.
+    quantized = base_folder is not None and is_quantized(base_folder)
+    rounding = "bfloat16" if quantized else loaded.dtype
+    compared = compare_logits(adapter, answer_logits(samples, saved, encoder), base, rounding)
     if not compared.agrees:
         raise disagreement_error(compared)
     metadata = metadata.model_copy(update={"merge": compared.as_dict()})
     write_result_files(staging, processor, metadata, family=family, target=target)
-    if (folder := find_base_folder(loaded.located)) is not None:
-        copy_base_files(folder, staging, processor)
+    if base_folder is not None:
+        copy_base_files(base_folder, staging, processor)
     return compared
+
+
+def _plan_streamed(loaded: LoadedModel, base: Path | None) -> MergePlan | str:
+    """The plan of merging from file to file, or why the merge has to be done in memory."""
+    folder = loaded.located.folder
+    assert folder is not None  # an adapter has one
+    if base is None or not has_weight_files(base):
+        return "the files of the base model are not in one folder"
+    return plan_merge(loaded.model.get_base_model(), base, folder, loaded.dtype)
+
+
+def _free(model: Any) -> None:
+    """Let go of a model's weights, whoever still holds the model."""
+    for module in model.modules():
+        module._parameters.clear()
+        module._buffers.clear()
+    gc.collect()
 
 
 def _require_architecture(folder: Path, expected: str) -> None:
@@ -212,13 +248,12 @@ def _mark_untied(model: Any) -> None:
             config.tie_word_embeddings = False
 
 
-def require_disk_space(model: Any, target: Path) -> None:
-    """Check that the weights fit on the disk.
+def require_disk_space(needed: int, target: Path) -> None:
+    """Check that `needed` bytes of weights fit on the disk.
 
     Raises:
         EnvironmentProblem: they do not.
     """
-    needed = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     place = next(path for path in (target, *target.parents) if path.exists())
     free = shutil.disk_usage(place).free
     if free < needed * 1.02 + 64 * 2**20:
@@ -261,11 +296,7 @@ def disagreement_error(compared: LogitComparison) -> RunFailed:
 
 def main() -> NoReturn:
     """Serve requests on standard input until it closes."""
-    # As an exception, so that partial output is removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    channel = Channel.from_stdio()
-    serve(channel, {"merge": Merger(channel).merge})
-    exit_process()
+    serve_stdio(lambda channel: {"merge": Merger(channel).merge}, cleans_up=True)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ An adapter is merged into the cache folder first if asked; the merged files stay
 
 import hashlib
 import shutil
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -18,10 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mg_tui.core.errors import UsageError
 from mg_tui.core.text import one_line
-from mg_tui.engine.inference.channel import Channel, exit_process, serve
+from mg_tui.engine.inference.channel import Channel, serve_stdio
 from mg_tui.engine.inference.generate import parse_request, silence_libraries
 from mg_tui.engine.inference.loading import resolve_family
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
+from mg_tui.engine.inference.pixel_limits import settle_limits
 from mg_tui.engine.results.base_license import folder_license
 from mg_tui.engine.results.hub_repository import HubRepository
 from mg_tui.engine.results.merge import Merger
@@ -97,9 +96,11 @@ class Pusher:
     def _package(
         self, located: LocatedModel, request: PushRequest, registry: Registry, base_license: dict[str, str]
     ) -> PushPackage:
+        family = resolve_family(located, registry)
+        located, _source = settle_limits(located, family)
         return make_package(
             located,
-            resolve_family(located, registry),
+            family,
             repository=request.repository,
             base_name=request.base_model,
             base_license=base_license,
@@ -183,10 +184,7 @@ class _Unfinished:
 
 def main() -> NoReturn:
     """Serve requests on standard input until it closes."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    channel = Channel.from_stdio()
-    serve(channel, {"push": Pusher(channel).push})
-    exit_process()
+    serve_stdio(lambda channel: {"push": Pusher(channel).push}, cleans_up=True)
 
 
 if __name__ == "__main__":

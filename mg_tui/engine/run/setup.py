@@ -277,9 +277,13 @@ def load_model(
         model = trainable_parameters.make_trainable(model, context.family, spec)
         own = context.backend == "transformers"  # unsloth has patched the modules that would be changed
         trees = _why_not_packed(context) is None
+        if not own:
+            return model, []
+        declared = context.family.attention
+        causal = declared.kind == "causal" and not declared.windows
         return model, optimizations.apply_optimizations(
-            model, trees=trees, requested=spec.attention, warn=warn
-        ) if own else []
+            model, trees=trees, requested=spec.attention, warn=warn, causal=causal
+        )
 
 
 def trainable_summary(spec: TrainingSpec, context: RunContext, model: Any) -> dict[str, dict[str, Any]]:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.mixture import describe_parts
+from mg_tui.data.policy import read_policy
 from mg_tui.engine.batching import rows
 from mg_tui.engine.compute import malloc
 from mg_tui.engine.monitoring.run_history import RunHistory, read_run_history
 from mg_tui.engine.monitoring.stopping import StopHandler
 from mg_tui.engine.run import due_work, gc_pause, training_arguments, training_data
 from mg_tui.runs import checkpoint_format
+from mg_tui.runs.caller_bounds import read_caller_bounds
 from mg_tui.runs.current_step import CurrentStepWriter
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
@@ -100,7 +102,7 @@ class TrainingRun:
         data = training_data.prepare_training_data(
             self.spec, dataset, held_out, measure_tokens=context.measure, folder=self.folder, journal=self.journal
         )
-        image_facts, self._changed_images = training_data.compare_images(self.folder, data)
+        self._image_facts, self._changed_images = training_data.compare_images(self.folder, data)
         chosen = evaluation_setup.choose_metrics(self.spec, data, self.journal)
         plan = step_planning.plan_steps(self.spec, data.train)
         total = plan.total_steps(self.spec.epochs, self.spec.max_steps)
@@ -118,7 +120,7 @@ class TrainingRun:
             start=self._start_step,
             total=total,
             cache=cache,
-            image_facts=image_facts,
+            image_facts=self._image_facts,
             partition=step_planning.make_step_partition(self.spec, context.resolved, data, plan),
         )
         self._write_decisions([*layout_decisions, *cache_decisions, *stream_decisions])
@@ -188,10 +190,11 @@ class TrainingRun:
 
     def _read(self) -> tuple[Any, Any]:
         spec, cwd, cache = self.spec, self.cwd, self.settings.cache
+        policy = read_policy(read_caller_bounds(self.folder.path))
         held_out = None
         if spec.eval_dataset:
-            held_out = rows.read_dataset(spec, spec.eval_dataset, cwd=cwd, cache=cache, evaluation=True)
-        dataset = rows.read_dataset(spec, spec.dataset, cwd=cwd, cache=cache)
+            held_out = rows.read_dataset(spec, spec.eval_dataset, cwd=cwd, cache=cache, evaluation=True, policy=policy)
+        dataset = rows.read_dataset(spec, spec.dataset, cwd=cwd, cache=cache, policy=policy)
         if dataset.detected_format is not None:
             value = f"{dataset.detected_format.format}, {dataset.detected_format.layout}"
             self._write_decisions([("dataset", value, dataset.detected_format.why)])
@@ -255,7 +258,8 @@ class TrainingRun:
             note=CurrentStepWriter(self.folder),
         )
         self._usage = GpuUsage(gpu_uuids_in_use(), self._previous_usage)
-        about: dict[str, Any] = {"run": self.folder.id, "steps": total, **training_data.fingerprints(data.train)}
+        known = training_data.fingerprints(data.train, self._image_facts)
+        about: dict[str, Any] = {"run": self.folder.id, "steps": total, **known}
         if self.resume_from is not None:
             training_data.warn_if_data_changed(
                 spec, self.resume_from, about, journal=self.journal, images=self._changed_images

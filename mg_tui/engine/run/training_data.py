@@ -2,10 +2,9 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from mg_tui.core.errors import DataError
 from mg_tui.core.example import Example
@@ -18,14 +17,12 @@ from mg_tui.data.images import ImageInfo
 from mg_tui.data.row_problems import BadRows
 from mg_tui.data.split import split_indices
 from mg_tui.engine.batching import image_files
-from mg_tui.engine.batching.image_files import FileFacts
+from mg_tui.engine.batching.image_files import MAX_NAMES, FileFacts
 from mg_tui.engine.batching.rows import MeasuredRows, measure_rows
 from mg_tui.engine.batching.token_counts import TokenMeasure
 from mg_tui.runs import checkpoint_format
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
-
-_MAX_NAMES: Final = 8  # changed images named in a warning; the others are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,20 +163,22 @@ def fingerprint(examples: Sequence[Example]) -> str:
     return content.value
 
 
-def image_fingerprint(examples: Sequence[Example]) -> str:
-    """A checksum of the size and the modification time of every image file, by path."""
+def image_fingerprint(examples: Sequence[Example], facts: Mapping[str, FileFacts]) -> str:
+    """A checksum of the size and the modification time of every image file, by path.
+
+    `facts` are those of `compare_images`; a file that is missing there is reported where it is read.
+    """
     value = 0
     for path in sorted(columns_of(examples).used_paths()):
-        with suppress(OSError):  # a file that is missing is reported where it is read
-            status = Path(path).stat()
-            text = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0"
-            value = zlib.crc32(text.encode("utf-8", "surrogatepass"), value)
+        if path in facts:
+            size, mtime = facts[path]
+            value = zlib.crc32(f"{path}\0{size}\0{mtime}\0".encode("utf-8", "surrogatepass"), value)
     return f"{value:08x}"
 
 
-def fingerprints(examples: Sequence[Example]) -> dict[str, str]:
+def fingerprints(examples: Sequence[Example], facts: Mapping[str, FileFacts]) -> dict[str, str]:
     """Both, as a checkpoint's manifest has them: `data` of the rows, `images` of their files."""
-    return {"data": fingerprint(examples), "images": image_fingerprint(examples)}
+    return {"data": fingerprint(examples), "images": image_fingerprint(examples, facts)}
 
 
 def warn_if_data_changed(
@@ -200,7 +199,7 @@ def warn_if_data_changed(
         journal.write(
             "warning",
             what="image files have changed since the checkpoint was written",
-            where=first_few(images, _MAX_NAMES)
+            where=first_few(images, MAX_NAMES)
             if images
             else spec.image_root or ", ".join((spec.dataset, *spec.additional_dataset)),
             why="sizes or modification times differ: the remaining steps may see other images",

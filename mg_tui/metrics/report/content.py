@@ -15,6 +15,7 @@ from mg_tui.metrics.uncertainty import Comparison
 _MAX_LABELS: Final = 16
 _MAX_GROUPS: Final = 12
 _MAX_FIELDS: Final = 20
+_DIGEST_CHARACTERS: Final = 16  # of a checksum; enough to tell two datasets apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,8 @@ def _facts(results: Results, before: Results | None) -> list[tuple[str, Any]]:
         if value is None or value == "" or key == "rows":
             continue
         old = before.spec.get(key) if before is not None else value
+        if key == "fingerprint" and isinstance(value, str):
+            value, old = value[:_DIGEST_CHARACTERS], str(old)[:_DIGEST_CHARACTERS]
         if key == "dataset":
             old, value = _without_folders(old), _without_folders(value)
         facts.append((key, value if old in (value, None) else f"{as_text(old, 140)} → {as_text(value, 140)}"))

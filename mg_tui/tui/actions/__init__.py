@@ -24,6 +24,7 @@ from mg_tui.tui.actions import (
     plugins,
     run,
     runs,
+    servers,
     views,
 )
 from mg_tui.tui.actions.action import Action, format_key, format_keys
@@ -50,6 +51,7 @@ _MODULES: Final = (
     views,
     datasets,
     models,
+    servers,
     evaluations,
     picker,
     new,

@@ -27,6 +27,7 @@ _KEY_NAMES: Final = {
     "greater_than_sign": ">",
     "equals_sign": "=",
     "vertical_line": "|",
+    "number_sign": "#",
     "f1": "F1",
     "f2": "F2",
     "f3": "F3",

@@ -1,6 +1,6 @@
 """An open dataset: its source, its browser, and how its rows are read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ from mg_tui.tui.datasets.row_view import format_field, probe_image_view
 from mg_tui.tui.image_view import ImageView
 
 if TYPE_CHECKING:
-    from mg_tui.core.example import Example
+    from mg_tui.core.example import Example, ImageRef
     from mg_tui.data.browser import Browser
     from mg_tui.data.image_resolver import ImageResolver
     from mg_tui.data.image_roots import ImageRoot
@@ -105,19 +105,34 @@ class OpenDataset:
             ImageRef(image.path, image.original) if isinstance(image, EmbeddedImage) else ImageRef("", image)
             for image in draft.images
         ]
-        return draft.to_example(refs, None), []
+        return draft.to_example(refs, None, self._sizes_of(refs) if draft.objects else None), []
 
-    def find_images(self, example: "Example") -> list[ImageView]:
-        """The images of an example, each resolved or with the reason why not."""
+    def _sizes_of(self, refs: "Sequence[ImageRef]") -> list[tuple[int, int]] | None:
+        """Width and height of images; None when one cannot be opened."""
+        from mg_tui.data.images import ImageError, probe_image
+
+        try:
+            infos = [probe_image(ref.path or self._resolve(ref.original)) for ref in refs]
+        except ImageError:
+            return None
+        return [(info.width, info.height) for info in infos]
+
+    def _resolve(self, name: str) -> str:
+        """Where the image that the dataset calls so is; raises ImageError."""
         from mg_tui.data.from_spec import image_resolver_from_spec
-        from mg_tui.data.images import ImageError
 
         if self._image_resolver is None:
             self._image_resolver = image_resolver_from_spec(self.spec, self.source, cwd=self.cwd, cache=self.cache)
+        return self._image_resolver.resolve(name).ref.path
+
+    def find_images(self, example: "Example") -> list[ImageView]:
+        """The images of an example, each resolved or with the reason why not."""
+        from mg_tui.data.images import ImageError
+
         views = []
         for ref in example.images:
             try:
-                path = ref.path or self._image_resolver.resolve(ref.original).ref.path
+                path = ref.path or self._resolve(ref.original)
                 views.append(probe_image_view(Path(path)))
             except ImageError as error:
                 hint = f"; {error.hint}" if error.hint else ""

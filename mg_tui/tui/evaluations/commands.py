@@ -8,9 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from textual.app import App
-
-from mg_tui.core.errors import GardenError, describe_exception
 from mg_tui.tui.evaluations.listing import EvaluationItem
 from mg_tui.tui.terminal import is_over_ssh
 
@@ -18,16 +15,15 @@ REPORT_NAME: Final = "report.html"
 
 
 class EvaluationCommands:
-    """Commands on evaluations, confirmed where needed, done in a thread, reported when done."""
+    """Commands on evaluations, confirmed where needed."""
 
     def __init__(
         self,
-        app: App[None],
         confirm: Callable[[str, str, str, Callable[[], None]], None],
-        notify_error: Callable[[GardenError, str], None],
+        run: Callable[[str, Callable[[], str]], None],
     ) -> None:
-        """`confirm` and `notify_error`: as of `RunCommands`."""
-        self._app, self._confirm, self._notify_error = app, confirm, notify_error
+        """`confirm`: as of `RunCommands`. `run`: runs a job in a thread and notifies its result under a title."""
+        self._confirm, self.run = confirm, run
 
     def stop(self, item: EvaluationItem) -> None:
         """Ask whether to stop an evaluation."""
@@ -39,9 +35,9 @@ class EvaluationCommands:
             asked = operations.request_stop(item.folder, requester("dashboard"), patience=0.0)
             return "asked to end at once" if asked.request == "stop_now" else "asked to stop; answers are kept"
 
-        progress = f"{item.answered} of {item.total} answers are there. " if item.total else ""
-        detail = f"{progress}They are kept, and it can be resumed: nothing is answered again."
-        self._confirm(f"Stop the evaluation of {item.title}?", detail, "Yes, stop", lambda: self.run(item.title, job))
+        progress = f"{item.answered} of {item.total} answers are done. " if item.total else ""
+        detail = f"{progress}Answers are kept; resumed, it answers only the others."
+        self._confirm(f"Stop the evaluation of {item.title}?", detail, "Stop", lambda: self.run(item.title, job))
 
     def resume(self, item: EvaluationItem) -> None:
         """Ask whether to resume an evaluation."""
@@ -53,9 +49,7 @@ class EvaluationCommands:
             return "resumed"
 
         detail = "Rows that have an answer are not answered again."
-        self._confirm(
-            f"Resume the evaluation of {item.title}?", detail, "Yes, resume", lambda: self.run(item.title, job)
-        )
+        self._confirm(f"Resume the evaluation of {item.title}?", detail, "Resume", lambda: self.run(item.title, job))
 
     def remove(self, item: EvaluationItem) -> None:
         """Ask whether to delete an evaluation."""
@@ -66,25 +60,8 @@ class EvaluationCommands:
             remove_run(item.folder, permanently=True)
             return "deleted"
 
-        detail = f"{item.id} with its answers and scores. It cannot be brought back."
-        self._confirm(
-            f"Delete the evaluation of {item.title}?", detail, "Yes, delete", lambda: self.run(item.title, job)
-        )
-
-    def run(self, title: str, job: Callable[[], str]) -> None:
-        """Run `job` in a thread and notify its result, or its error, under `title`."""
-
-        def work() -> None:
-            try:
-                result = job()
-            except GardenError as error:
-                self._app.call_from_thread(self._notify_error, error, title)
-            except Exception as error:  # a bug must not vanish with its thread
-                self._app.call_from_thread(self._notify_error, GardenError(describe_exception(error)), title)
-            else:
-                self._app.call_from_thread(self._app.notify, f"{title}: {result}")
-
-        self._app.run_worker(work, thread=True, exit_on_error=False)
+        detail = f"{item.id} with its answers and scores. They cannot be restored."
+        self._confirm(f"Delete the evaluation of {item.title}?", detail, "Delete", lambda: self.run(item.title, job))
 
 
 def open_in_browser(path: Path) -> bool:

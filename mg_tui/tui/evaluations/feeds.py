@@ -20,7 +20,7 @@ from mg_tui.tui.feeds import Feed
 if TYPE_CHECKING:
     from mg_tui.metrics.contract import Metric
     from mg_tui.metrics.results.index import RowIndex
-    from mg_tui.runs.store import RunStore
+    from mg_tui.runs.store import RunStore, RunSummarizer
     from mg_tui.runs.watch import RunWatch
 
 FIRST_LINES: Final = 2_000
@@ -137,6 +137,7 @@ class EvaluationFeed(Feed):
         super().__init__(target, seconds)
         self._folder = folder
         self._watch: RunWatch | None = None
+        self._summarizer: RunSummarizer | None = None
         self._results: _Side | None = None
         self._before: _Side | None = None
         self._metrics: dict[str, Metric] | None = None
@@ -144,12 +145,12 @@ class EvaluationFeed(Feed):
         self._last: tuple[Any, ...] | None = None
 
     def read(self) -> Message | None:
-        from mg_tui.runs.store import summarize_watch
+        from mg_tui.runs.store import RunSummarizer
         from mg_tui.runs.watch import RunWatch
 
         watch = self._watch = self._watch or RunWatch(self._folder)
-        summary = summarize_watch(watch)
-        item = build_item(summary, time.time())
+        summarizer = self._summarizer = self._summarizer or RunSummarizer(watch)
+        item = build_item(summarizer.refresh(), time.time())
         results = self._results = self._results or _Side(self._folder.results_dir)
         if self._before is None and item.spec.get("compare"):
             self._before = _Side(self._folder.before_dir)

@@ -1,7 +1,7 @@
 """The models on this machine: results, then base models that need no download."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -11,8 +11,10 @@ from mg_tui.tui import evaluation_scores, formatting
 
 if TYPE_CHECKING:
     from mg_tui.families.registry import Registry
+    from mg_tui.runs.model_scores import ModelScore
     from mg_tui.runs.results import Result
 
+EXACT_MATCH: Final = "exact_match"
 ModelKind = Literal["adapter", "model", "merged", "base", "broken"]
 KIND_GLYPHS: Final[Mapping[str, str]] = {"adapter": "◈", "model": "◆", "merged": "◆", "base": "○", "broken": "✗"}
 KIND_LABELS: Final[Mapping[str, str]] = {
@@ -33,6 +35,7 @@ class ModelRow:
         created: Unix time in seconds.
         bytes: size of the weights.
         exact_match: share of answers that were the expected ones.
+        scores: by metric, of its newest evaluations.
         run_folder: the folder of its run; None when it does not exist.
     """
 
@@ -50,6 +53,7 @@ class ModelRow:
     run_folder: Path | None = None
     dataset: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    scores: "Mapping[str, ModelScore]" = field(default_factory=dict, hash=False)
 
     @property
     def is_result(self) -> bool:
@@ -64,17 +68,29 @@ class ModelRow:
 
 def find_models(home: Path) -> tuple[ModelRow, ...]:
     """Every model, results first, newest first. Reads files; for a thread."""
+    from mg_tui.runs.model_scores import read_model_scores
     from mg_tui.runs.results import find_results
 
     recent = [item.reference for item in recents.read(home, "models")]
     folders = [Path(reference) for reference in recent if Path(reference).is_absolute()]
-    scores = evaluation_scores.read(home)
+    exact, scores = evaluation_scores.read(home), read_model_scores(home)
     results = [
-        _result_row(result, scores.get(str(result.folder)), _run_folder(home, result.run))
+        _with_scores(_result_row(result, exact.get(str(result.folder)), _run_folder(home, result.run)), scores)
         for result in find_results(home, folders)
     ]
     names = [reference for reference in recent if not Path(reference).is_absolute()]
-    return (*results, *_find_base_models(names))
+    return (*results, *(_with_scores(row, scores) for row in _find_base_models(names)))
+
+
+def _with_scores(row: ModelRow, scores: "Mapping[str, Mapping[str, ModelScore]]") -> ModelRow:
+    """The model with the scores of its evaluations."""
+    from mg_tui.runs.model_scores import scores_of
+
+    names = (row.reference, *([row.run] if row.run and row.kind != "merged" else []))
+    found = scores_of(scores, row.folder, names)
+    if EXACT_MATCH in found:
+        return replace(row, scores=found, exact_match=found[EXACT_MATCH].value)
+    return replace(row, scores=found)
 
 
 def _run_folder(home: Path, run: str | None) -> Path | None:
@@ -87,7 +103,9 @@ def _run_folder(home: Path, run: str | None) -> Path | None:
 
 
 def _result_row(result: "Result", score: float | None, run_folder: Path | None) -> ModelRow:
-    title = one_line(result.name or _result_name(result.folder), limit=200)
+    from mg_tui.runs.results import result_name
+
+    title = one_line(result.name or result_name(result.folder), limit=200)
     if result.problem:
         return ModelRow(str(result.folder), "broken", title, summary=one_line(result.problem), folder=result.folder)
     training = result.training
@@ -107,11 +125,6 @@ def _result_row(result: "Result", score: float | None, run_folder: Path | None) 
         dataset=result.dataset,
         training=training,
     )
-
-
-def _result_name(folder: Path) -> str:
-    """The result of a run is the folder `model` in the run's folder, whose name says more."""
-    return folder.parent.name if folder.name == "model" else folder.name
 
 
 def _summarize_result(result: "Result") -> str:

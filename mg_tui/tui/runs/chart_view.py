@@ -1,4 +1,4 @@
-"""The view of a chart that a person chose: curve, smoothing, axis, steps."""
+"""The view of a chart that a person chose: curve, smoothing, axis, steps, one chart or a grid of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,8 @@ _MIN_SPAN: Final = 8.0  # steps
 class ChartView:
     """An immutable view; every method returns a new one.
 
-    `span` is the number of visible steps (None: all), `last_step` the last of them (None: the newest).
+    `span` is the number of visible steps (None: all), `last_step` the last of them (None: the newest). `field` is a
+    field of the step events that is drawn in place of the curve `curve_index`; `grid`: further curves beside it.
     """
 
     curve_index: int = 0
@@ -23,10 +24,31 @@ class ChartView:
     smoothing_level: int = _DEFAULT_LEVEL
     span: float | None = None
     last_step: float | None = None
+    field: str | None = None
+    grid: bool = False
 
     def next_curve(self, count: int, by: int) -> "ChartView":
-        """Move on by `by` among `count` curves."""
-        return replace(self, curve_index=(self.curve_index + by) % count)
+        """Move on by `by` among `count` curves; from a field, back to them."""
+        by = 0 if self.field is not None else by
+        return replace(self, curve_index=(self.curve_index + by) % count, field=None)
+
+    def show_curve(self, index: int) -> "ChartView":
+        """Draw the curve with this index."""
+        return replace(self, curve_index=index, field=None)
+
+    def show_field(self, name: str) -> "ChartView":
+        """Draw a field of the step events."""
+        return replace(self, field=name)
+
+    def toggle_grid(self) -> "ChartView":
+        """One chart, or a grid of them."""
+        return replace(self, grid=not self.grid)
+
+    def in_order(self, count: int) -> "list[ChartView]":
+        """The views of a grid: this one, then those of the other of `count` curves, from the next one on."""
+        first = self.curve_index + (self.field is None)
+        others = [index % count for index in range(first, first + count)]
+        return [self, *(self.show_curve(index) for index in others if self.field or index != self.curve_index)]
 
     def toggle_log_scale(self) -> "ChartView":
         """Switch between a linear and a logarithmic axis of values."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from textual.app import App
 
 from mg_tui.config import Settings
-from mg_tui.core.errors import GardenError
+from mg_tui.core.errors import GardenError, describe_exception
 from mg_tui.runs.state import RunState
 from mg_tui.tui import formatting
 
@@ -103,10 +103,11 @@ class RunCommands:
         the settings say so."""
 
         def job() -> str:
-            from mg_tui.runs import interrupted, launch, queue, trash
+            from mg_tui.runs import interrupted, launch, model_trash, queue, trash
 
             resumed = interrupted.resume_interrupted(settings.home, _requester()) if settings.resume_interrupted else []
             trash.empty_expired(settings.home)
+            model_trash.empty_expired(settings.home)
             restarted = queue.restart_waiters(settings.home, launch.start_waiter)
             lines = [f"{folder.id} was interrupted and is running again" for folder in resumed]
             return "\n".join([*lines, *(f"{folder.id} is queued again" for folder in restarted)])
@@ -191,8 +192,7 @@ class RunCommands:
                 self._app.call_from_thread(self._notify_error, error, title)
                 return
             except Exception as error:  # a bug must not vanish with its thread
-                bug = GardenError(f"{type(error).__name__}: {error}")
-                self._app.call_from_thread(self._notify_error, bug, title)
+                self._app.call_from_thread(self._notify_error, GardenError(describe_exception(error)), title)
                 return
             if result:
                 self._app.call_from_thread(self._app.notify, f"{title}: {result}")

@@ -15,7 +15,7 @@ from mg_tui.runs.state import RunState
 from mg_tui.tui.feeds import Feed
 
 if TYPE_CHECKING:
-    from mg_tui.runs.annotations import Annotations
+    from mg_tui.runs.annotations import AnnotationReader, Annotations
     from mg_tui.runs.folder import RunFolder
     from mg_tui.runs.store import RunStore
     from mg_tui.runs.watch import RunWatch
@@ -113,26 +113,30 @@ class RunFeed(Feed):
         self._watch: RunWatch | None = None
         self._log: LogReader | None = None
         self._curves: tuple[int, RunCurves] | None = None
+        self._annotations: AnnotationReader | None = None
+        self._spec_values: Mapping[str, object] = {}
+        self._spec_digest: str | None = None
         self._last_state: tuple[int, str, Annotations] | None = None
 
     def read(self) -> Message | None:
-        from mg_tui.runs.annotations import read_annotations
+        from mg_tui.runs.annotations import AnnotationReader
         from mg_tui.runs.store import describe_damage
         from mg_tui.runs.watch import RunWatch
         from mg_tui.tui.runs.snapshot import build_curves, build_detail, build_row
 
-        watch = self._watch = self._watch or RunWatch(self._folder)
+        watch = self._watch = self._watch or RunWatch(self._folder, all_fields=True)
+        reader = self._annotations = self._annotations or AnnotationReader(self._folder)
         watch.refresh()
         lines = self._read_log()
         view, state = watch.view, watch.state
-        annotations = read_annotations(self._folder)
+        annotations = reader.read()
         current = (view.last_number, state.value, annotations)
         if current == self._last_state and not lines and state.ended:
             return None
         self._last_state = current
         if self._curves is None or self._curves[0] != view.last_number:
             self._curves = (view.last_number, build_curves(view))
-        now, spec = time.time(), self._spec()
+        now, spec = time.time(), self._spec(view.spec_digest)
         row = build_row(
             self._folder,
             view,
@@ -145,13 +149,16 @@ class RunFeed(Feed):
         )
         return RunUpdated(build_detail(row, view, spec, self._curves[1], now=now, prices=self._prices), lines)
 
-    def _spec(self) -> dict[str, object]:
+    def _spec(self, digest: str | None) -> "Mapping[str, object]":
+        """The spec; read again only when the journal has another one (`digest`)."""
         from mg_tui.core.errors import GardenError
 
-        try:
-            return self._folder.spec_values()
-        except GardenError:
-            return {}  # the list shows the problem; the journal can be shown without the spec
+        if not self._spec_values or digest != self._spec_digest:
+            try:
+                self._spec_values, self._spec_digest = self._folder.spec_values(), digest
+            except GardenError:
+                return {}  # the list shows the problem; the journal can be shown without the spec
+        return self._spec_values
 
     def _read_log(self) -> tuple[str, ...]:
         if not self._reads_log:

@@ -60,14 +60,14 @@ class ReplayFeed(RunFeed):
             self._schedule.rewind()
             self._replay_log = self._replay_log or ReplayLog(self._read_log())
             self._replay_log.rewind()
-            self._view, last_read = RunView(), now
+            self._view, last_read = RunView(all_fields=True), now
         elif not self.playing and jump is None:
             return None
         passed = self._schedule.length if jump == "end" else min(now - last_read, _MAX_TICK_SECONDS) * self.speed
         events = self._schedule.advance(passed)
         self._view.apply(events)
         state = self._view.state(not self._schedule.finished or is_held(self._folder.lock_file))
-        moment, spec = self._schedule.timestamp, self._spec()
+        moment, spec = self._schedule.timestamp, self._spec(self._view.spec_digest)
         row = build_row(self._folder, self._view, state, spec, now=moment)
         detail = build_detail(row, self._view, spec, build_curves(self._view), now=moment)
         if self._schedule.finished:

@@ -80,6 +80,7 @@ class RunCurves:
     tokens_per_second: Sequence[float] = ()
     images_per_second: Sequence[float] = ()
     data_wait: Sequence[float] = ()
+    fields: Mapping[str, Sequence[float]] = field(default_factory=dict)  # every number of the step events, by its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +216,7 @@ def build_curves(view: RunView) -> RunCurves:
         tokens_per_second=series.tokens_per_second[:],
         images_per_second=series.images_per_second[:],
         data_wait=series.data_wait[:],
+        fields={name: values[:] for name, values in series.fields.items()},
     )
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from rich.console import RenderableType
+from textual.await_complete import AwaitComplete
 from textual.content import Content
 from textual.screen import Screen
 
@@ -15,7 +16,40 @@ R = TypeVar("R")
 MIN_SIZE: Final = (60, 20)  # columns and rows
 
 
-class GardenScreen(Screen[R]):
+if TYPE_CHECKING:
+    _Base = Screen
+else:  # no widget: Textual takes the styles of the first base that is one
+
+    class _Base(Generic[R]):
+        pass
+
+
+class DismissOnce(_Base[R]):
+    """A screen that returns its result once.
+
+    Textual pops whatever screen is on top, and sets the future of the result whether it is set already or not: a second
+    dismissal, or one below another screen, closes the wrong screen or ends in an InvalidStateError.
+    """
+
+    _result_below: tuple[R | None] | None = None
+
+    def dismiss(self, result: R | None = None) -> AwaitComplete:
+        """As Textual's; below another screen, as soon as that is closed; nothing when it was dismissed already."""
+        if self.is_active:
+            return super().dismiss(result)
+        if self._result_below is None and self in self.app.screen_stack:
+            self._result_below = (result,)
+        return AwaitComplete()
+
+    def on_screen_resume(self) -> None:
+        if self._result_below is not None:
+            self.call_after_refresh(self._dismiss_late, *self._result_below)
+
+    def _dismiss_late(self, result: R | None) -> None:
+        self.dismiss(result)  # not awaited, as this is one of its own handlers
+
+
+class GardenScreen(DismissOnce[R], Screen[R]):
     """Below 100 columns or 30 rows, a screen leaves out what it can do without (classes `-narrow`, `-short`).
 
     Screens are made for 80x24 and more, do what they can below that (a terminal within tmux often is smaller), and

@@ -8,18 +8,26 @@ from textual.binding import BindingType
 
 from mg_tui.runs.folder import RunFolder
 from mg_tui.tui.actions import bindings
+from mg_tui.tui.choice import Choice
 from mg_tui.tui.runs.chart_view import ChartView
 from mg_tui.tui.runs.feeds import RunFeed, RunUpdated
 from mg_tui.tui.runs.snapshot import RunDetail
-from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.screens.chart_keys import ChartKeys
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
 from mg_tui.tui.widgets.chart import Chart
-from mg_tui.tui.widgets.run_comparison import MAX_RUNS, ComparisonTable, comparison_curve_count, comparison_plot
+from mg_tui.tui.widgets.run.metrics import curve_choices
+from mg_tui.tui.widgets.run_comparison import (
+    MAX_RUNS,
+    ComparisonTable,
+    comparison_curve_count,
+    comparison_fields,
+    comparison_plots,
+    comparison_titles,
+)
 from mg_tui.tui.widgets.scroll_box import ScrollBox
 
 
-class CompareScreen(ChartKeys, GardenScreen[None]):
+class CompareScreen(ChartKeys):
     """Follows the runs for as long as it is open, each by a feed of its own."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("compare", "chart")]
@@ -66,7 +74,7 @@ class CompareScreen(ChartKeys, GardenScreen[None]):
         self.dashboard.coalescer.schedule((self, "runs"), self._show_newest, at_once=first)
 
     def _show_newest(self) -> None:
-        if self.is_current:
+        if self.is_active:
             self._show()
 
     def on_screen_resume(self) -> None:
@@ -82,13 +90,18 @@ class CompareScreen(ChartKeys, GardenScreen[None]):
         return comparison_curve_count(self.details)
 
     @property
+    def curve_choices(self) -> Sequence[Choice]:
+        details = self.details
+        return curve_choices(comparison_titles(details), comparison_fields(details), self.view)
+
+    @property
     def steps(self) -> Sequence[int]:
         return sorted({step for detail in self.details for step in detail.curves.steps})
 
     def draw_chart(self) -> None:
         if self.details:
             self.query_one(Chart).show(
-                comparison_plot(self.details, self.view), "None of these runs has completed a step."
+                comparison_plots(self.details, self.view), "None of these runs has completed a step."
             )
 
     def action_same(self) -> None:

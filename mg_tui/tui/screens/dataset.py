@@ -2,7 +2,7 @@
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -216,7 +216,14 @@ class DatasetScreen(DatasetScreenBase):
         from mg_tui.tui.screens.read_options import ReadOptionsScreen
 
         if self.dataset is not None or self._head_state.failed:
-            self.dashboard.push_screen(ReadOptionsScreen(self.options, self.dataset), self._apply_options)
+            lists = self._json_lists()
+            self.dashboard.push_screen(ReadOptionsScreen(self.options, self.dataset, lists), self._apply_options)
+
+    def _json_lists(self) -> Sequence[str]:
+        """The lists of a JSON object that has the rows in one of them, or does not say in which."""
+        if self.dataset is not None:
+            return tuple(getattr(self.dataset.source, "lists", ()))
+        return tuple(getattr(self.query_one(ErrorBand).error, "lists", ()))
 
     def _apply_options(self, options: Mapping[str, str] | None) -> None:
         if options is not None and options != self.options:

@@ -160,7 +160,7 @@ class DatasetsScreen(GardenScreen[None]):
 def _hint() -> Content:
     return line(
         ("o", tone("key", "bold")),
-        (" a path or OWNER/NAME of the hub    ", tone("dim")),
+        (" a path, or OWNER/NAME on the Hub    ", tone("dim")),
         ("d", tone("key", "bold")),
         (" a folder of images or shards", tone("dim")),
     )

@@ -1,4 +1,4 @@
-"""Every GPU in full, and the host."""
+"""Every GPU in full, the host, and what each did lately."""
 
 from typing import ClassVar
 
@@ -6,10 +6,13 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 
 from mg_tui.tui.actions import bindings
+from mg_tui.tui.device_history import METRICS
 from mg_tui.tui.feeds import DeviceFeed, DevicesUpdated
 from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
+from mg_tui.tui.widgets.chart import Chart
 from mg_tui.tui.widgets.device_blocks import DeviceBlocks
+from mg_tui.tui.widgets.device_chart import device_plots
 from mg_tui.tui.widgets.scroll_box import ScrollBox
 
 
@@ -19,9 +22,14 @@ class DevicesScreen(GardenScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("devices")]
     AUTO_FOCUS = "#devices"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._metric = 0  # which comes first
+
     def compose(self) -> ComposeResult:
         yield TopBar()
         yield ScrollBox(DeviceBlocks(), id="devices")
+        yield Chart()
         yield KeyBar()
 
     def on_mount(self) -> None:
@@ -37,7 +45,21 @@ class DevicesScreen(GardenScreen[None]):
 
     def on_devices_updated(self, message: DevicesUpdated) -> None:
         titles = {row.id: row.title for row in self.dashboard.run_rows or ()}
-        self.query_one(DeviceBlocks).show_snapshot(message.snapshot, titles)
+        self.dashboard.device_history.add(message.snapshot)
+        self.query_one(DeviceBlocks).show_snapshot(message.snapshot, titles, self.dashboard.device_history)
+        self._draw_chart()
+
+    def _draw_chart(self) -> None:
+        plots = device_plots(self.dashboard.device_history, self._metric)
+        self.query_one(Chart).show(plots, "No device reports this.")
+
+    def action_metric(self) -> None:
+        self._metric = (self._metric + 1) % len(METRICS)
+        self._draw_chart()
+
+    def action_metric_back(self) -> None:
+        self._metric = (self._metric - 1) % len(METRICS)
+        self._draw_chart()
 
     def action_back(self) -> None:
         self.dashboard.pop_screen()

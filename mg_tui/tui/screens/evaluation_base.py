@@ -46,7 +46,7 @@ class ResultScreenBase(FilterScreen):
     def on_mount(self) -> None:
         app = self.dashboard
         self.query_one(TopBar).breadcrumb = one_line(self.folder.id)
-        self.commands = EvaluationCommands(app, app.confirm, app.notify_error)
+        self.commands = EvaluationCommands(app.confirm, app.run_commands.run_in_thread)
         self._reader = AnswerReader(self)
         self._reader.start()
         self._search = RowSearch(self)
@@ -165,9 +165,10 @@ class ResultScreenBase(FilterScreen):
             self.judge_rows()
         elif (before.count, before.reading) != (detail.count, detail.reading):
             self.show_chosen()
-        elif before.before_count != detail.before_count:
-            self._read_before_again(detail)
-        self._show_empty(_placeholder(detail))
+        else:
+            if before.before_count != detail.before_count:
+                self._read_before_again(detail)
+            self._show_empty(_placeholder(detail))  # what it is doing may have changed
 
     def _keep_row(self, before: EvaluationDetail | None, detail: EvaluationDetail) -> None:
         """Of an index that was replaced, keep the cursor on the same row."""

@@ -52,7 +52,7 @@ class EvaluationListScreen(FilterScreen):
     def on_mount(self) -> None:
         self.query_one(TopBar).breadcrumb = f"{self.subject.title} › evaluations"
         app = self.dashboard
-        self.commands = EvaluationCommands(app, app.confirm, app.notify_error)
+        self.commands = EvaluationCommands(app.confirm, app.run_commands.run_in_thread)
         self._feed = EvaluationsFeed(self, app.settings.home, app.update_period)
         self.call_after_refresh(self._feed.start)
         self._show()

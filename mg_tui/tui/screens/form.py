@@ -213,6 +213,8 @@ class FormScreen(GardenScreen[None]):
 
     def _fit(self) -> None:
         """A hidden widget has lost the focus; the field editor moves with its row."""
+        if not self.query(FormTable):  # closed since the resize
+            return
         if self.editing is not None:
             offset, width = self.table.value_position()
             self.editor.place(offset, width)

@@ -32,7 +32,7 @@ class HardRowsScreen(Dialog[Path | None]):
         rows = formatting.count(self._count, "row")
         with Vertical(id="dialog"):
             yield Static(Content.styled(f"Write {rows} to a new dataset?", "bold"))
-            text = line("They are read again from ", (self._dataset, "bold"), " and keep all their columns.")
+            text = line("Read again from ", (self._dataset, "bold"), ", with all columns.")
             yield Static(text, id="detail")
             yield Static(Content.styled("A new JSON Lines file:", tone("dim")))
             yield Input(str(self._suggested), id="output", compact=True)

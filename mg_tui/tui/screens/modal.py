@@ -4,7 +4,6 @@ from collections.abc import Awaitable
 from typing import ClassVar, TypeVar
 
 from textual.app import ComposeResult
-from textual.await_complete import AwaitComplete
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
@@ -13,16 +12,13 @@ from textual.widget import Widget
 
 from mg_tui.core.text import one_line
 from mg_tui.tui.actions import bindings
+from mg_tui.tui.screens.base import DismissOnce
 
 R = TypeVar("R")
 
 
-class Dialog(ModalScreen[R]):
+class Dialog(DismissOnce[R], ModalScreen[R]):
     """A screen over the screen that returns a result, once."""
-
-    def dismiss(self, result: R | None = None) -> AwaitComplete:
-        """As Textual's; nothing when this screen is not on top, for example because it was dismissed already."""
-        return super().dismiss(result) if self.is_current else AwaitComplete()
 
 
 class ScrollActions:

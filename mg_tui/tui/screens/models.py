@@ -16,9 +16,12 @@ from mg_tui.core.text import one_line, printable
 from mg_tui.runs import recents
 from mg_tui.tui import formatting
 from mg_tui.tui.actions import bindings
+from mg_tui.tui.choice import Choice
 from mg_tui.tui.engine_client import EngineClient, EngineEvent, EngineRequestFailed
-from mg_tui.tui.models.catalog import ModelRow, find_models
+from mg_tui.tui.models.catalog import EXACT_MATCH, ModelRow, find_models
+from mg_tui.tui.models.sorting import TIME_ORDER, model_orders, sort_models
 from mg_tui.tui.screens.filter_screen import FilterScreen
+from mg_tui.tui.screens.model_commands import ModelCommands
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
 from mg_tui.tui.widgets.error_band import ErrorBand
@@ -48,6 +51,7 @@ class ModelsScreen(FilterScreen):
     def __init__(self) -> None:
         super().__init__()
         self.rows: tuple[ModelRow, ...] | None = None
+        self._order, self._reversed = TIME_ORDER, False
         self._wanted: str | None = None  # the model to go to once the models are listed
         self._merge_engine: EngineClient | None = None
 
@@ -61,6 +65,7 @@ class ModelsScreen(FilterScreen):
         yield KeyBar()
 
     def on_mount(self) -> None:
+        self._commands = ModelCommands(self.dashboard, self.refresh_models)
         self._show()
 
     def on_unmount(self) -> None:
@@ -126,6 +131,10 @@ class ModelsScreen(FilterScreen):
     def _show(self) -> None:
         visible = [row for row in self.rows or () if row.matches(self.filter_text)]
         table, empty = self.query_one(ModelTable), self.query_one("#empty", Static)
+        order = next((order for order in model_orders(self.rows or ()) if order.id == self._order.id), TIME_ORDER)
+        table.show_metric(order.id.removeprefix("metric:") if order.column == "match" else EXACT_MATCH)
+        table.set_sort_mark(order.column, descending=order.descending is not self._reversed)
+        visible = sort_models(visible, order, reverse=self._reversed)
         table.show(visible)
         if self._wanted is not None and self.rows is not None:
             table.move(next((i for i, row in enumerate(visible) if row.reference == self._wanted), table.cursor))
@@ -140,7 +149,8 @@ class ModelsScreen(FilterScreen):
             return
         results = sum(row.is_result for row in self.rows)
         bases = sum(row.kind == "base" for row in self.rows)
-        counts = f"{formatting.count(results, 'result')}  {formatting.count(bases, 'base model')}"
+        by = "" if order is TIME_ORDER else f"by {order.title.lower()}  "
+        counts = f"{by}{formatting.count(results, 'result')}  {formatting.count(bases, 'base model')}"
         self.query_one(TopBar).right = Content.styled(counts if self.has_class("-wide") else "", tone("dim"))
         if not visible and self.rows:
             empty.update(line("No model matches ", (printable(self.filter_text), "bold"), "; esc shows all."))
@@ -154,12 +164,16 @@ class ModelsScreen(FilterScreen):
         match action:
             case "evaluations":
                 return row is not None
-            case "chat" | "evaluate":
+            case "chat" | "evaluate" | "serve":
                 return row is not None and row.kind != "broken"
             case "exam":
                 return row is not None and row.is_result
             case "merge":
                 return row is not None and row.kind == "adapter" and self._merge_engine is None
+            case "remove":
+                return row is not None and row.folder is not None and row.kind != "base"
+            case "sort" | "reverse":
+                return bool(self.rows)
             case "run":
                 return row is not None and row.run_folder is not None
             case "filter":
@@ -194,6 +208,26 @@ class ModelsScreen(FilterScreen):
         if self.selected is not None:
             evaluate_model(self.dashboard, self.selected)
 
+    def action_serve(self) -> None:
+        if self.selected is not None:
+            row = self.selected
+            detail = (
+                "It answers at an address of this machine for processes of this user, and keeps running when the "
+                "dashboard is closed. Its first held-out rows are compared with the trained model's answers."
+            )
+            self.dashboard.confirm(f"Serve {row.title}?", detail, "Serve", partial(self._serve, row))
+
+    def _serve(self, row: ModelRow) -> None:
+        from mg_tui.tui.models.served import start_server
+        from mg_tui.tui.screens.servers import ServersScreen
+
+        self.dashboard.push_screen(ServersScreen(partial(start_server, self.dashboard.settings, row.reference)))
+
+    def action_servers(self) -> None:
+        from mg_tui.tui.screens.servers import ServersScreen
+
+        self.dashboard.push_screen(ServersScreen())
+
     def action_run(self) -> None:
         from mg_tui.runs.folder import RunFolder
 
@@ -216,6 +250,34 @@ class ModelsScreen(FilterScreen):
         self.filter_text = ""
         listed = next((row for row in self.rows or () if row.reference == reference), None)
         self.dashboard.push_screen(ChatScreen(listed or ModelRow(reference, "base", one_line(reference, limit=200))))
+
+    # --- order and trash
+
+    def action_sort(self) -> None:
+        from mg_tui.tui.screens.choose import ChooseScreen
+
+        choices = [
+            Choice(order.id, order.title, marked=order.id == self._order.id) for order in model_orders(self.rows or ())
+        ]
+        help = "Models without a value come last; S reverses the order."
+        self.dashboard.push_screen(ChooseScreen("Sort by", choices, help=help), self._sort_by)
+
+    def _sort_by(self, ids: tuple[str, ...] | None) -> None:
+        if ids:
+            self._order = next(order for order in model_orders(self.rows or ()) if order.id == ids[0])
+            self._reversed = False
+            self._show()
+
+    def action_reverse(self) -> None:
+        self._reversed = not self._reversed
+        self._show()
+
+    def action_remove(self) -> None:
+        if self.selected is not None:
+            self._commands.remove(self.selected)
+
+    def action_restore(self) -> None:
+        self._commands.restore()
 
     # --- merging
 

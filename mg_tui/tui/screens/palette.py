@@ -1,15 +1,25 @@
 """The command palette, safe against fast keys."""
 
-from textual.await_complete import AwaitComplete
+from contextlib import suppress
+
 from textual.command import CommandList, CommandPalette
+from textual.css.query import NoMatches
+from textual.worker import Worker
+
+from mg_tui.tui.screens.base import DismissOnce
 
 
-class GardenPalette(CommandPalette):
+class GardenPalette(DismissOnce[None], CommandPalette):
     """Textual's, which pages through lines that are not laid out yet, and closes twice on two keys in one read."""
 
-    def dismiss(self, result: None = None) -> AwaitComplete:
-        """As Textual's; nothing when this screen is not on top, because it was dismissed already."""
-        return super().dismiss(result) if self.is_current else AwaitComplete()
+    def _gather_commands(self, search_value: str) -> Worker[None]:
+        """As Textual's, in a worker whose list may be gone before it is done: nothing is left to fill then."""
+        work = self._gather_while_open(search_value)
+        return self.run_worker(work, exclusive=True, group=self._GATHER_COMMANDS_GROUP)
+
+    async def _gather_while_open(self, search_value: str) -> None:
+        with suppress(NoMatches):
+            await CommandPalette._gather_commands.__wrapped__(self, search_value)  # type: ignore[attr-defined]
 
     def _action_command_list(self, action: str) -> None:
         commands = self.query_one(CommandList)

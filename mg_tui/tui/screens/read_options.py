@@ -62,10 +62,10 @@ class ReadOptionsScreen(Dialog[dict[str, str] | None]):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("reading")]
     AUTO_FOCUS = "OptionTable"
 
-    def __init__(self, options: Mapping[str, str], dataset: OpenDataset | None) -> None:
-        """`dataset` is None when it could not be opened with `options`."""
+    def __init__(self, options: Mapping[str, str], dataset: OpenDataset | None, json_lists: Sequence[str] = ()) -> None:
+        """`dataset` is None when it could not be opened with `options`; `json_lists` are the lists of a JSON object."""
         super().__init__()
-        self._options, self._dataset = options, dataset
+        self._options, self._dataset, self._json_lists = options, dataset, json_lists
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog"):
@@ -78,7 +78,7 @@ class ReadOptionsScreen(Dialog[dict[str, str] | None]):
             yield Static(Content("   ").join(parts), id="keys")
 
     def on_mount(self) -> None:
-        self.query_one(OptionTable).show(build_choices(self._options, self._dataset))
+        self.query_one(OptionTable).show(build_choices(self._options, self._dataset, self._json_lists))
 
     def _change(self, by: int) -> None:
         table = self.query_one(OptionTable)
@@ -102,7 +102,9 @@ class ReadOptionsScreen(Dialog[dict[str, str] | None]):
         self.dismiss(None)
 
 
-def build_choices(options: Mapping[str, str], dataset: OpenDataset | None) -> list[OptionChoice]:
+def build_choices(
+    options: Mapping[str, str], dataset: OpenDataset | None, json_lists: Sequence[str] = ()
+) -> list[OptionChoice]:
     """The options of a dataset with their values, at what is chosen now."""
     from mg_tui.data.sources.base import FORMATS
     from mg_tui.data.sources.layouts import LAYOUTS
@@ -120,6 +122,9 @@ def build_choices(options: Mapping[str, str], dataset: OpenDataset | None) -> li
         _build_choice(options, "dataset_split", "Split", splits, "automatic: the only one, or train"),
         _build_choice(options, "dataset_encoding", "Encoding", encodings, "UTF-8, or by its first bytes"),
     ]
+    if json_lists:
+        lists = [(name, one_line(name, limit=80)) for name in json_lists]
+        choices.append(_build_choice(options, "json_field", "JSON field", lists, "detected"))
     if dataset is None:
         return choices
     fields = [(name, one_line(name, limit=80)) for name in dataset.field_names()]

@@ -13,6 +13,7 @@ from mg_tui.core.text import one_line
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.state import RunState
 from mg_tui.tui.actions import bindings
+from mg_tui.tui.choice import Choice
 from mg_tui.tui.feeds import DeviceFeed, DevicesUpdated
 from mg_tui.tui.runs.chart_view import ChartView
 from mg_tui.tui.runs.feeds import RunFeed, RunUpdated
@@ -23,7 +24,14 @@ from mg_tui.tui.widgets.bars import KeyBar, TopBar
 from mg_tui.tui.widgets.chart import Chart
 from mg_tui.tui.widgets.run.checkpoints import CheckpointTable
 from mg_tui.tui.widgets.run.head import OutcomeBand, RunHead
-from mg_tui.tui.widgets.run.metrics import MetricsPanel, run_curve_count, run_plot
+from mg_tui.tui.widgets.run.metrics import (
+    MetricsPanel,
+    answer_scores,
+    curve_choices,
+    curve_titles,
+    run_curve_count,
+    run_plots,
+)
 from mg_tui.tui.widgets.run.panes import DetailPane, LogPane, RunNotes, RunOptionList, RunTabs
 from mg_tui.tui.widgets.run.samples import SampleAnswers
 from mg_tui.tui.widgets.runs.device_strip import DeviceStrip
@@ -100,7 +108,7 @@ class RunScreen(ChartKeys, CheckpointActions):
 
     def _show_newest(self) -> None:
         # Textual redraws a question in full when the screen below it changes.
-        if self.is_current and self.detail is not None and self.query(RunHead):
+        if self.is_active and self.detail is not None and self.query(RunHead):
             self._show(self.detail)
 
     def _show(self, detail: RunDetail) -> None:
@@ -125,10 +133,11 @@ class RunScreen(ChartKeys, CheckpointActions):
             self.refresh_bindings()
 
     def on_devices_updated(self, message: DevicesUpdated) -> None:
+        self.dashboard.device_history.add(message.snapshot)
         self.dashboard.coalescer.schedule((self, "devices"), partial(self._show_devices, message.snapshot))
 
     def _show_devices(self, snapshot: "DeviceSnapshot") -> None:
-        if self.is_current and self.query(DeviceStrip):  # none while the dashboard ends
+        if self.is_active and self.query(DeviceStrip):  # none while the dashboard ends
             self.query_one(DeviceStrip).snapshot = snapshot
 
     def _write_log(self) -> None:
@@ -143,12 +152,18 @@ class RunScreen(ChartKeys, CheckpointActions):
         return run_curve_count(self.detail)
 
     @property
+    def curve_choices(self) -> Sequence[Choice]:
+        if self.detail is None:
+            return ()
+        return curve_choices(curve_titles(answer_scores(self.detail)), self.detail.curves.fields, self.view)
+
+    @property
     def steps(self) -> Sequence[int]:
         return self.detail.curves.steps if self.detail is not None else ()
 
     def draw_chart(self) -> None:
         if self.detail is not None:
-            self.query_one(Chart).show(run_plot(self.detail, self.view), _placeholder(self.detail))
+            self.query_one(Chart).show(run_plots(self.detail, self.view), _placeholder(self.detail))
 
     # --- actions
 

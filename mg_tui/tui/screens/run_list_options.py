@@ -32,7 +32,7 @@ def save_or_remove_filter(screen: FilterScreen) -> None:
         screen.dashboard.push_screen(name_screen, lambda name: _write_filter(screen, name, words) if name else None)
     else:
         question = ConfirmScreen(
-            f"Remove the saved filter {one_line(saved)}?", f"It is taken out of {user_config_file()}.", "Yes, remove"
+            f"Remove the saved filter {one_line(saved)}?", f"It is removed from {user_config_file()}.", "Remove"
         )
         screen.dashboard.push_screen(question, lambda yes: _write_filter(screen, saved, None) if yes else None)
 

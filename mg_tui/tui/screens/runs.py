@@ -70,7 +70,7 @@ class RunsScreen(FilterScreen):
 
     def _update_ages(self) -> None:
         """The feed posts only when a run changed; time passes anyway."""
-        if self.is_current and self.table.display:
+        if self.is_active and self.table.display:
             self.table.redraw_changed()
 
     def on_screen_suspend(self) -> None:
@@ -100,10 +100,11 @@ class RunsScreen(FilterScreen):
             self._show()
 
     def on_devices_updated(self, message: DevicesUpdated) -> None:
+        self.dashboard.device_history.add(message.snapshot)
         self.dashboard.coalescer.schedule((self, "devices"), partial(self._show_devices, message.snapshot))
 
     def _show_devices(self, snapshot: "DeviceSnapshot") -> None:
-        if self.is_current and self.query(DeviceStrip):
+        if self.is_active and self.query(DeviceStrip):
             self.query_one(DeviceStrip).snapshot = snapshot
 
     def on_feed_failed(self, message: FeedFailed) -> None:

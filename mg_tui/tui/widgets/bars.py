@@ -30,7 +30,6 @@ class TopBar(Lines):
         self.redraw()
 
     def lines(self, width: int) -> list[Content]:
-        brand = Content.styled("❀ Model Garden" if width >= 70 else "❀", tone("key", "bold"))
         places = [
             line(
                 link(f" {place.key} ", f"app.place('{place.mode}')", tone("dim")),
@@ -43,7 +42,11 @@ class TopBar(Lines):
             for place in PLACES
         ]
         crumb = line((" › ", tone("faint")), one_line(self.breadcrumb, limit=120)) if self.breadcrumb else Content()
-        return [justify(line(brand, "  ", *places, crumb), self.right, width)]
+        for name in ("❀ Model Garden", "❀"):  # the places are worth more than the name
+            left = line((name, tone("key", "bold")), "  ", *places, crumb)
+            if left.cell_length + 2 + self.right.cell_length <= width:
+                break
+        return [justify(left, self.right, width)]
 
 
 class KeyBar(Lines):

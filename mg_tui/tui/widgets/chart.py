@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from math import isfinite, log10
+from math import ceil, floor, isfinite, log10
 from typing import Final
 
 from textual.content import Content
@@ -26,12 +26,18 @@ from mg_tui.tui.braille import (
 )
 from mg_tui.tui.text_charts import finite
 from mg_tui.tui.theme import tone
-from mg_tui.tui.widgets.lines import Lines, fit, line
+from mg_tui.tui.widgets.lines import Lines, cell, fit, join_fitting, line
 
 EVAL_MARK: Final = "◆"
-_STEP_LABEL: Final = "step"  # of the lower axis
+STEP_LABEL: Final = "step"  # of the lower axis
+_GRID_CELL: Final = (38, 8)  # least columns and lines of a chart in a grid
+_GRID_GAP: Final = 2  # columns between two charts of a grid
 SOLID: Final = (1, 0)
 RULE: Final = (3, 3)
+# Of several curves of one kind (runs, devices), the index gives the color (theme tones run-1 ...), the glyph and the
+# dashes: any of them tells the curves apart.
+CURVE_GLYPHS: Final = ("●", "■", "▲", "◆", "✚", "○")
+CURVE_DASHES: Final = (SOLID, (6, 2), (2, 2), (10, 3), (4, 4), (1, 2))
 _GLYPHS: Final = {"mark": EVAL_MARK, "dots": "·", "line": "─", "rule": "╌"}
 
 
@@ -77,6 +83,7 @@ class Plot:
     from_zero: bool = False
     logarithmic: bool = False
     step_window: tuple[float, float] | None = None  # the steps shown; None: all
+    x_label: str = STEP_LABEL
 
     @property
     def is_empty(self) -> bool:
@@ -87,18 +94,23 @@ class Plot:
 def draw_plot(plot: Plot, width: int, height: int) -> list[Content]:
     """The chart at `width` x `height` cells: a legend, the curves with the axis of values, the axis of steps."""
     if height < 4 or width < 24:
-        return [fit(_legend_line(plot), width)]
+        return [_legend_line(plot, width)]
     visible = [item.clip(*plot.step_window) for item in plot.lines] if plot.step_window else plot.lines
     scaled = [(item, _log_values(item.values) if plot.logarithmic else item.values) for item in visible]
     frame = _frame(plot, scaled)
     rows = height - 2
     scale = _tick_scale(plot, frame)
-    unit = nice_unit(frame.low / scale, frame.high / scale, max(rows // 3, 4)) * scale
+    binary = plot.logarithmic and plot.format_value is formatting.size
+    unit = 0.0 if binary else nice_unit(frame.low / scale, frame.high / scale, max(rows // 3, 4)) * scale
     if unit:
         frame = even_frame(frame, unit, rows, from_bottom=plot.from_zero and frame.low == 0)
     ticks = (ticks_between(frame.low, frame.high, unit) if unit else []) or [frame.low]
+    if binary:
+        ticks = _binary_ticks(frame, max(rows // 3, 2)) or ticks
+    if plot.format_value is formatting.percent and not plot.logarithmic:
+        ticks = [tick for tick in ticks if tick < 1.001] or ticks  # nothing is more than all of it
     labels = {_canvas_row(tick, frame, rows): _tick_label(plot, tick, ticks, scale) for tick in ticks}
-    margin = max(*map(len, labels.values()), len(_STEP_LABEL))
+    margin = max(*map(len, labels.values()), len(plot.x_label))
     canvas = Canvas(width - margin - 2, rows)
     for item, values in scaled:
         if item.style == "mark":
@@ -124,7 +136,35 @@ def draw_plot(plot: Plot, width: int, height: int) -> list[Content]:
         )
         for y, runs in enumerate(canvas.rows())
     ]
-    return [fit(_legend_line(plot), width), *body, _step_axis(frame, margin, canvas.width)]
+    return [_legend_line(plot, width), *body, _step_axis(plot.x_label, frame, margin, canvas.width)]
+
+
+def grid_shape(count: int, width: int, height: int) -> tuple[int, int]:
+    """Columns and rows of a grid of up to `count` charts in `width` x `height` cells; one chart always fits."""
+    columns = max(min(count, (width + _GRID_GAP) // (_GRID_CELL[0] + _GRID_GAP)), 1)
+    rows = max(min(-(-count // columns), height // _GRID_CELL[1]), 1)
+    return max(min(-(-count // rows), columns), 1), rows
+
+
+def draw_grid(plots: Sequence[Plot], width: int, height: int) -> list[Content]:
+    """As many of `plots`, from the first, as there is room for at `width` x `height` cells."""
+    columns, rows = grid_shape(len(plots), width, height)
+    column_width = (width - _GRID_GAP * (columns - 1)) // columns
+    lines: list[Content] = []
+    for row in range(rows):
+        row_height = (row + 1) * height // rows - row * height // rows
+        drawn = [draw_plot(plot, column_width, row_height) for plot in plots[row * columns : (row + 1) * columns]]
+        for y in range(row_height):
+            cells = [cell(chart[y] if y < len(chart) else Content(), column_width) for chart in drawn]
+            lines.append(Content(" " * _GRID_GAP).join(cells))
+    return lines
+
+
+def _binary_ticks(frame: Frame, most: int) -> list[float]:
+    """Powers of two on a logarithmic axis of bytes, at most so many."""
+    first, last = ceil(frame.low / log10(2)), floor(frame.high / log10(2))
+    every = max(-(-(last - first + 1) // most), 1)
+    return [power * log10(2) for power in range(first, last + 1, every)]
 
 
 def _tick_scale(plot: Plot, frame: Frame) -> float:
@@ -137,7 +177,8 @@ def _tick_scale(plot: Plot, frame: Frame) -> float:
 def _tick_label(plot: Plot, tick: float, ticks: Sequence[float], scale: float) -> str:
     """A tick as the plot writes values; plain numbers with no more decimals than tell the ticks apart."""
     if plot.logarithmic:
-        return plot.format_value(10**tick)
+        value = 10.0**tick
+        return f"{value:.3g}" if plot.format_value is formatting.loss and value >= 1e-3 else plot.format_value(value)
     if plot.format_value is formatting.size:
         return f"{tick / scale:g} {formatting.unit_of(scale)[1]}"
     if plot.format_value is not formatting.loss or len(ticks) < 2 or ticks[1] - ticks[0] < 1e-3:
@@ -181,9 +222,12 @@ def _canvas_row(value: float, frame: Frame, rows: int) -> int:
     return min(max(round((1 - share) * (rows * 4 - 1)) >> 2, 0), rows - 1)
 
 
-def _legend_line(plot: Plot) -> Content:
+def _legend_line(plot: Plot, width: int) -> Content:
+    """Title and newest values; on a narrow chart, as many of them as fit."""
     parts: list[Content] = [Content.styled(plot.title, "bold")]
-    if plot.step_window is not None:
+    if plot.logarithmic and width < 60:
+        parts.append(Content.styled("log", tone("dim")))
+    if plot.step_window is not None and plot.x_label == STEP_LABEL:
         parts.append(Content.styled(f"steps {plot.step_window[0]:.0f} to {plot.step_window[1]:.0f}", tone("key")))
     for item in plot.lines:
         newest = next((value for value in reversed(item.values) if value is not None), None)
@@ -192,27 +236,27 @@ def _legend_line(plot: Plot) -> Content:
             parts.append(
                 line((f"{glyph} ", tone(item.tone)), (f"{item.name} ", tone("dim")), plot.format_value(newest))
             )
-    if plot.logarithmic:
+    if plot.logarithmic and width >= 60:
         parts.append(Content.styled("log", tone("dim")))
-    return Content("   ").join(parts)
+    return fit(Content("   ").join(parts), width) if width >= 60 else join_fitting(parts, width, "  ")
 
 
-def _step_axis(frame: Frame, margin: int, width: int) -> Content:
-    """Steps under the curves, as many as have room."""
+def _step_axis(label: str, frame: Frame, margin: int, width: int) -> Content:
+    """Steps under the curves, as many as have room; `label` names them."""
     text = [" "] * width
     for tick in nice_ticks(frame.left, frame.right, max(width // 10, 1)):
         if tick != int(tick):
             continue
-        label = f"{int(tick)}"
-        start = round((tick - frame.left) / ((frame.right - frame.left) or 1) * (width - 1)) - len(label) // 2
-        start = min(max(start, 0), width - len(label))
-        if all(character == " " for character in text[max(start - 1, 0) : start + len(label) + 1]):
-            text[start : start + len(label)] = label
-    return line((_STEP_LABEL.rjust(margin), tone("dim")), (" └", tone("faint")), ("".join(text), tone("dim")))
+        number = f"{int(tick)}"
+        start = round((tick - frame.left) / ((frame.right - frame.left) or 1) * (width - 1)) - len(number) // 2
+        start = min(max(start, 0), width - len(number))
+        if all(character == " " for character in text[max(start - 1, 0) : start + len(number) + 1]):
+            text[start : start + len(number)] = number
+    return line((label.rjust(margin), tone("dim")), (" └", tone("faint")), ("".join(text), tone("dim")))
 
 
 class Chart(Lines):
-    """Draws a `Plot` as large as it is."""
+    """Draws one `Plot` as large as it is, or several in a grid."""
 
     DEFAULT_CSS = """
     Chart { height: 1fr; min-height: 4; padding: 0 1; }
@@ -220,19 +264,20 @@ class Chart(Lines):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._plot: Plot | None = None
+        self._plots: tuple[Plot, ...] = ()
         self._placeholder = ""
 
-    def show(self, plot: Plot, placeholder: str) -> None:
-        """Draw `plot`, or the sentence `placeholder` when it is empty."""
-        if (plot, placeholder) != (self._plot, self._placeholder):
-            self._plot, self._placeholder = plot, placeholder
+    def show(self, plots: Sequence[Plot], placeholder: str) -> None:
+        """Draw the first of `plots`, and beside it those others that are not empty; `placeholder` when it is empty."""
+        plots = tuple(plot for index, plot in enumerate(plots) if index == 0 or not plot.is_empty)
+        if (plots, placeholder) != (self._plots, self._placeholder):
+            self._plots, self._placeholder = plots, placeholder
             self.redraw()
 
     def lines(self, width: int) -> list[Content]:
         height = self.content_size.height
-        if self._plot is not None and not self._plot.is_empty:
-            return draw_plot(self._plot, width, height)
+        if self._plots and not self._plots[0].is_empty:
+            return draw_grid(self._plots, width, height)
         text = fit(Content.styled(self._placeholder, tone("dim")), width)
         above = max(height // 2 - 1, 0)
         below = max(height - above - 1, 0)

@@ -1,6 +1,5 @@
 """Every GPU in full: a block each with its history, throttle reasons, MIG instances, and the processes that use it."""
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -8,6 +7,7 @@ from textual.content import Content
 
 from mg_tui.core.text import one_line
 from mg_tui.tui import formatting
+from mg_tui.tui.device_history import DeviceHistory
 from mg_tui.tui.text_charts import sparkline
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import LinePiece, Lines, cell, fit, join_fitting, line
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from mg_tui.hardware.types import DeviceSnapshot, Gpu, GpuProcess, MigInstance
 
 HISTORY_SIZE: Final = 240  # samples
+GpuCurves = tuple[Sequence[float], Sequence[float]]  # of utilization and memory, over time
 _LABEL_WIDTH: Final = 14
 
 
-def gpu_lines(gpu: "Gpu", history: "GpuHistory", titles: Mapping[str, str], width: int) -> list[Content]:
+def gpu_lines(gpu: "Gpu", history: GpuCurves, titles: Mapping[str, str], width: int) -> list[Content]:
     """The lines of one GPU."""
     head = line(
         (f"GPU {gpu.index}  ", tone("key", "bold")),
@@ -35,8 +36,8 @@ def gpu_lines(gpu: "Gpu", history: "GpuHistory", titles: Mapping[str, str], widt
     text = f"{formatting.DASH if busy is None else f'{gpu.utilization:.0f}'}%"
     lines = [
         fit(head, width),
-        _history_line("busy", busy, text, history.utilization, width, plain=True),
-        _history_line("memory", used, memory, history.memory, width),
+        _history_line("busy", busy, text, history[0], width, plain=True),
+        _history_line("memory", used, memory, history[1], width),
         _labelled("", join_fitting(_gpu_readings(gpu), width - _LABEL_WIDTH)),
     ]
     if gpu.throttle_reasons:
@@ -87,9 +88,9 @@ def _process_lines(
         who = titles.get(process.run_id or "", process.run_id or "") or process.name or "process in another container"
         pieces: list[LinePiece] = [
             ("▶ " if ours else "  ", tone("running", "bold")),
-            cell(Content.styled(one_line(who), tone("running") if ours else ""), max(min(width - 48, 40), 12)),
+            cell(Content.styled(one_line(who), tone("running") if ours else ""), max(min(width - 56, 40), 12)),
             cell(Content(formatting.size(process.memory)), 10, right=True),
-            (f"  process {process.pid}" + ("  this home's run" if ours else ""), tone("dim")),
+            (f"  process {process.pid}" + ("  a run here" if ours else ""), tone("dim")),
         ]
         lines.append(_labelled("", fit(line(*pieces), width - _LABEL_WIDTH)))
     return lines
@@ -114,18 +115,10 @@ def _labelled(label: str, content: Content) -> Content:
     return line((f"  {label:<{_LABEL_WIDTH - 2}}", tone("dim")), content)
 
 
-class GpuHistory:
+def gpu_curves(history: DeviceHistory, index: int) -> GpuCurves:
     """The newest samples of one GPU."""
-
-    def __init__(self) -> None:
-        self.utilization: deque[float] = deque(maxlen=HISTORY_SIZE)
-        self.memory: deque[float] = deque(maxlen=HISTORY_SIZE)
-
-    def add(self, gpu: "Gpu") -> None:
-        """Add a sample."""
-        nan = float("nan")
-        self.utilization.append(nan if gpu.utilization is None else gpu.utilization)
-        self.memory.append(nan if gpu.memory_used is None else float(gpu.memory_used))
+    busy, memory = (history.curve(f"GPU {index}", metric)[1][-HISTORY_SIZE:] for metric in (0, 1))
+    return busy, memory
 
 
 class DeviceBlocks(Lines):
@@ -135,13 +128,11 @@ class DeviceBlocks(Lines):
         super().__init__()
         self._snapshot: DeviceSnapshot | None = None
         self._titles: Mapping[str, str] = {}
-        self._histories: dict[int, GpuHistory] = {}
+        self._history = DeviceHistory()
 
-    def show_snapshot(self, snapshot: "DeviceSnapshot", titles: Mapping[str, str]) -> None:
-        """Show another sample; `titles`: the titles of runs by id."""
-        self._snapshot, self._titles = snapshot, titles
-        for gpu in snapshot.gpus:
-            self._histories.setdefault(gpu.index, GpuHistory()).add(gpu)
+    def show_snapshot(self, snapshot: "DeviceSnapshot", titles: Mapping[str, str], history: DeviceHistory) -> None:
+        """Show another sample; `titles`: the titles of runs by id, `history`: the samples before it."""
+        self._snapshot, self._titles, self._history = snapshot, titles, history
         self.redraw()
 
     def lines(self, width: int) -> list[Content]:
@@ -149,5 +140,6 @@ class DeviceBlocks(Lines):
             return [Content.styled("looking for devices …", tone("dim"))]
         lines: list[Content] = []
         for gpu in self._snapshot.gpus:
-            lines += [*gpu_lines(gpu, self._histories[gpu.index], self._titles, width), Content()]
+            curves = gpu_curves(self._history, gpu.index)
+            lines += [*gpu_lines(gpu, curves, self._titles, width), Content()]
         return [*lines, *host_lines(self._snapshot.host, self._snapshot.why_no_gpu, width, wrap=True)]

@@ -12,15 +12,22 @@ from mg_tui.tui.runs.chart_view import ChartView
 from mg_tui.tui.runs.snapshot import RunDetail
 from mg_tui.tui.text_charts import finite
 from mg_tui.tui.theme import tone
-from mg_tui.tui.widgets.chart import SOLID, ChartLine, Plot
+from mg_tui.tui.widgets.chart import CURVE_DASHES, CURVE_GLYPHS, ChartLine, Plot
 from mg_tui.tui.widgets.lines import Lines, cell, line
-from mg_tui.tui.widgets.run.metrics import METRICS, answer_scores, memory_curve, scored_steps, smoothed_lines
+from mg_tui.tui.widgets.run.metrics import (
+    METRICS,
+    answer_scores,
+    curve_titles,
+    field_format,
+    field_title,
+    memory_curve,
+    scored_steps,
+    smoothed_lines,
+)
 from mg_tui.tui.widgets.runs.run_table import state_text
 
-# A run's index gives its color (theme tones run-1 ...), its glyph and its dashes: any of them tells runs apart.
-GLYPHS: Final = ("●", "■", "▲", "◆", "✚", "○")
-_DASHES: Final = (SOLID, (6, 2), (2, 2), (10, 3), (4, 4), (1, 2))
-MAX_RUNS: Final = len(GLYPHS)
+MAX_RUNS: Final = len(CURVE_GLYPHS)
+_EVALUATION_LOSS: Final = "Loss of evaluations"
 _OMITTED_OPTIONS: Final = frozenset({"name"})  # shown in the heading
 
 
@@ -34,13 +41,34 @@ def scored_metrics(details: Sequence[RunDetail]) -> list[str]:
     return list(dict.fromkeys(name for detail in details for name in answer_scores(detail)))
 
 
+def comparison_fields(details: Sequence[RunDetail]) -> set[str]:
+    """The fields of step events that any of the runs has."""
+    return {name for detail in details for name in detail.curves.fields}
+
+
+def comparison_plots(details: Sequence[RunDetail], view: ChartView) -> list[Plot]:
+    """The plot that `view` chose; with its grid, followed by those of the other curves."""
+    views = view.in_order(comparison_curve_count(details)) if view.grid else [view]
+    return [comparison_plot(details, one) for one in views]
+
+
+def comparison_titles(details: Sequence[RunDetail]) -> list[str]:
+    """The titles of the curves by their index."""
+    titles = curve_titles(scored_metrics(details))
+    titles.insert(len(METRICS) + 1, _EVALUATION_LOSS)
+    return titles
+
+
 def comparison_plot(details: Sequence[RunDetail], view: ChartView) -> Plot:
     """A curve of every run as the chart draws it."""
     steps = [step for detail in details for step in (*detail.curves.steps[:1], *detail.curves.steps[-1:])]
     window = view.window(sorted(steps))
     write: Callable[[float | None], str] = formatting.loss
     values: list[Sequence[float]]
-    if view.curve_index == 0:
+    if view.field is not None:
+        title, write, zero = field_title(view.field), field_format(view.field), True
+        values = [detail.curves.fields.get(view.field, ()) for detail in details]
+    elif view.curve_index == 0:
         title, zero = "Loss", False
         values = [_loss_values(detail, view) for detail in details]
     elif view.curve_index <= len(METRICS):
@@ -48,7 +76,7 @@ def comparison_plot(details: Sequence[RunDetail], view: ChartView) -> Plot:
         title, write, zero = metric.title[0].upper() + metric.title[1:], metric.format_value, metric.from_zero
         values = [metric.select(detail.curves) for detail in details]
     elif view.curve_index == len(METRICS) + 1:
-        title, zero = "Loss of evaluations", False
+        title, zero = _EVALUATION_LOSS, False
         values = [[item.loss for item in detail.evals] for detail in details]
     else:
         title = (scored_metrics(details)[view.curve_index - len(METRICS) - 2 :] or ["Scores of answers"])[0]
@@ -60,8 +88,8 @@ def comparison_plot(details: Sequence[RunDetail], view: ChartView) -> Plot:
             _plotted_steps(detail, view) if len(series) else (),
             series,
             f"run-{index + 1}",
-            dash=_DASHES[index],
-            glyph=GLYPHS[index],
+            dash=CURVE_DASHES[index],
+            glyph=CURVE_GLYPHS[index],
             offset=index * 16 // MAX_RUNS,
         )
         for index, (detail, series) in enumerate(zip(details, values, strict=True))
@@ -71,7 +99,7 @@ def comparison_plot(details: Sequence[RunDetail], view: ChartView) -> Plot:
 
 
 def _plotted_steps(detail: RunDetail, view: ChartView) -> Sequence[int]:
-    if view.curve_index <= len(METRICS):
+    if view.field is not None or view.curve_index <= len(METRICS):
         return detail.curves.steps
     if view.curve_index == len(METRICS) + 1:
         return [item.step for item in detail.evals]
@@ -108,7 +136,7 @@ def comparison_lines(details: Sequence[RunDetail], width: int, *, show_all: bool
     all_scores = [answer_scores(detail) for detail in details]
     titles = [
         line(
-            (f"{GLYPHS[index]} ", tone(f"run-{index + 1}", "bold")),
+            (f"{CURVE_GLYPHS[index]} ", tone(f"run-{index + 1}", "bold")),
             (_run_label(detail), tone(f"run-{index + 1}", "bold")),
         )
         for index, detail in enumerate(details)

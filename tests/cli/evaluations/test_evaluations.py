@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -152,6 +153,9 @@ def test_a_failure_has_the_worker_s_words_and_exit_code(command: Command, server
         (["--dataset", "ROWS", "--compare", "base", "--endpoint", "http://a"], SpecError, "no `base`"),
         (["--dataset", "ROWS", "--split", "dev"], DataError, "no splits"),
         (["--dataset", "ROWS", "--gpus", "7"], EnvironmentProblem, "GPU 7"),
+        (["--dataset", "ROWS", "--compare", "../nowhere"], UsageError, "the model does not exist"),
+        (["--dataset", "ROWS", "--endpoint", "http://a", "--max-pixels", "9"], SpecError, "its own limits"),
+        (["--dataset", "ROWS", "--max-pixels", "9", "--min-pixels", "10"], SpecError, "must not exceed max_pixels"),
         ([], SpecError, "dataset"),
     ],
 )
@@ -183,6 +187,21 @@ def test_names_and_paths_are_settled_for_the_worker(dataset: Path, tmp_path: Pat
     assert (settled.model, settled.compare) == (str(tmp_path / "models/one"), "tiny")
     assert settled.dataset == str(dataset) and settled.report == str(tmp_path / "r.html")
     assert settled.text_field == "text" and settled.system_prompt == "Mine."
+
+
+def test_an_option_wins_over_the_table_of_a_dataset_with_its_default_value_too(dataset: Path, tmp_path: Path) -> None:
+    config = tmp_path / "garden.toml"
+    config.write_text('[datasets.mine]\npath = "rows.jsonl"\nlayout = "messages"\nsplit = "dev"\nimage_root = "/i"\n')
+    settings = load_settings(home=tmp_path / "home", environ={}, cwd=tmp_path)
+    table = {"split": None, "dataset_layout": "auto"}
+
+    def settled(**options: Any) -> EvaluationSpec:
+        return settle_spec(EvaluationSpec.parse({"model": "tiny", "dataset": "mine", **options}), settings, tmp_path)
+
+    chosen = settled(**table)
+    assert (chosen.dataset_layout, chosen.split, chosen.image_root) == ("auto", None, "/i")
+    assert settled(split=None).dataset_layout == "messages"
+    assert settled(split=None, image_root="other").image_root == str(tmp_path / "other")
 
 
 @pytest.mark.parametrize("harness", ["lmms-eval", "vlmevalkit"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mg_tui.data import dataset as loading
 from mg_tui.data import loaded_dataset, token_count_cache
 from mg_tui.data.dataset import load_dataset
 from mg_tui.data.example_table import ExampleTable
+from mg_tui.data.from_spec import load_dataset_from_spec
 from mg_tui.data.loaded_dataset import Dataset
 from mg_tui.engine.batching import token_counting
 from mg_tui.engine.batching.rows import measure_rows
@@ -187,3 +189,31 @@ def test_what_was_counted_before_a_stop_is_not_counted_again(
     tokens = measure(dataset)
     assert counted == [50, 50, 0, 50, 50]
     assert list(tokens.totals) == list(expected.totals)
+
+
+def test_several_datasets_have_the_rows_and_counts_of_each(
+    dataset_file: Path, encoder: ExampleEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, cache = dataset_file.parent, dataset_file.parent / "cache"
+    lines = dataset_file.read_text().splitlines(keepends=True)
+    (folder / "other.jsonl").write_text("".join(lines[:50]) + '{"text": "no answer"}\n' + "".join(lines[50:150]))
+    texts = [f"{folder}/rows.jsonl", f"{folder}/other.jsonl:2.5"]
+    spec = TrainingSpec.parse({"base_model": "tiny", "dataset": texts, "on_bad_row": "skip"})
+
+    def load(where: Path | None) -> Dataset:
+        return load_dataset_from_spec(spec, cwd=folder, cache=where, check_images="header")
+
+    plain = load(None)
+    measure, _why = choose_token_measure(encoder, cache=cache, identity="counter")
+    expected = measure(plain)
+    shutil.rmtree(cache, ignore_errors=True)
+    for name in ("rows", "other"):  # each alone
+        measure(load_dataset(folder / f"{name}.jsonl", cwd=folder, cache=cache, check_images="header"))
+    forbid_counting(monkeypatch)
+    monkeypatch.setattr("mg_tui.data.row_loader.RowLoader.read_draft", None)
+    mixed = load(cache)
+    assert measure(mixed) == expected
+    assert mixed.content is not None and plain.content is None
+    assert list(mixed.copies) == list(plain.copies) and {2, 3} <= set(mixed.copies)
+    assert mixed.bad_rows == plain.bad_rows == (251,)
+    assert list(mixed.examples) == list(plain.examples)

@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mg_tui.cli.evaluations.summary import format_scores
 from mg_tui.core.errors import UsageError
 from mg_tui.core.example import ImagePart, ImageRef, Message, TextPart
 from mg_tui.core.spec import TrainingSpec
@@ -38,7 +39,7 @@ def adapter(
     return save(make_adapted(strength=0.2), tmp_path_factory.mktemp("adapter") / "mine")
 
 
-def test_an_adapter_and_its_base_model(make: MakeEvaluation, adapter: Path) -> None:
+def test_an_adapter_and_its_base_model(make: MakeEvaluation, adapter: Path, spec: TrainingSpec) -> None:
     folder = make(model=str(adapter), compare="base", limit=10, metrics="exact_match,chrf", speed=True, **QUICK)
     assert run(folder) == 0, last(folder)
     results, before = read_results(folder.results_dir), read_results(folder.before_dir)
@@ -51,10 +52,38 @@ def test_an_adapter_and_its_base_model(make: MakeEvaluation, adapter: Path) -> N
     speed = read_json_file(folder.speed_file)
     assert speed is not None and [one["batch"] for one in speed["speed"]] == [1, 4, 16]
     assert all(one["peak_memory"] > 0 and one["images_per_second"] > 0 for one in speed["speed"])
+    assert "  images resized as in training, for both models" in format_scores(folder)
     # The base alone answers as the adapter's base does, which is asked as the adapter was trained.
-    alone = make(model="tiny", limit=10, metrics="exact_match,chrf", system_prompt="Be brief.", **QUICK)
+    same = {"min_pixels": spec.min_pixels, "max_pixels": spec.max_pixels, "system_prompt": spec.system_prompt}
+    alone = make(model="tiny", limit=10, metrics="exact_match,chrf", **same, **QUICK)
     assert run(alone) == 0
     assert [row.answer for row in read_results(alone.results_dir).rows] == [row.answer for row in before.rows]
+
+
+def test_a_base_model_is_evaluated_with_its_own_limits(make: MakeEvaluation, adapter: Path, tmp_path: Path) -> None:
+    Image.linear_gradient("L").resize((448, 448)).convert("RGB").save(tmp_path / "large.png")
+    large = [{"text": "what is it?", "image": "large.png", "response": "a gradient"}] * 2
+    options = {**QUICK, "dataset": str(write_rows(tmp_path / "large.jsonl", large)), "metrics": "exact_match,chrf"}
+    boxes = {**options, "boxes": "resized"}
+    folder = make(model="tiny", **boxes)
+    assert run(folder) == 0, last(folder)
+    results = read_results(folder.results_dir)
+    assert (results.spec["min_pixels"], results.spec["max_pixels"]) == (3136, 12544)
+    assert results.rows[0].boxes is not None and results.rows[0].boxes.seen == (112, 112)
+    assert "  images resized to 3,136 to 12,544 pixels (the model's own limits)" in format_scores(folder)
+    # Flags win, for both models; without them two models are used as each of them is.
+    given = make(model=str(adapter), compare="tiny", max_pixels=28_224, min_pixels=784, **boxes)
+    assert run(given) == 0, last(given)
+    for place in (given.results_dir, given.before_dir):
+        row = read_results(place).rows[0]
+        assert row.boxes is not None and row.boxes.seen == (168, 168)
+    assert "  images resized to 784 to 28,224 pixels (as asked for), for both models" in format_scores(given)
+    each = make(model=str(adapter), compare="tiny", **options)
+    assert run(each) == 0, last(each)
+    assert (
+        "  images resized as in training; for the model before to 3,136 to 12,544 pixels (the model's own limits)"
+        in format_scores(each)
+    )
 
 
 class ModelServer(OpenAIServer):

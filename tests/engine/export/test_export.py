@@ -12,35 +12,7 @@ import pytest
 
 from mg_tui.core.errors import EnvironmentProblem, RunFailed, UsageError
 from mg_tui.runs.result_metadata import read_result_metadata
-
-
-class RecordingChannel:
-    """Stands in for a Channel: keeps what was said."""
-
-    def __init__(self) -> None:
-        self.events: list[dict[str, Any]] = []
-
-    def send(self, event: str, **fields: Any) -> None:
-        self.events.append({"event": event, **fields})
-
-    def send_notice(self, text: str) -> None:
-        self.send("notice", text=text)
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import random
-
-    from mg_tui.data.synthetic.drawings import draw_image
-
-    folder = tmp_path_factory.mktemp("rows")
-    lines = []
-    for number in range(4):
-        image, _facts = draw_image(random.Random(number), size=(112, 112))
-        image.save(folder / f"{number}.png")
-        lines.append(json.dumps({"question": f"What is in {number}?", "image": f"{number}.png", "response": "circle"}))
-    (folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
-    return folder / "rows.jsonl"
+from tests.recording_channel import RecordingChannel
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import json
-import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,33 +8,7 @@ import pytest
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from tests.openai_server import OpenAIServer, Reply
-
-
-class RecordingChannel:
-    """Stands in for a Channel: keeps what was said."""
-
-    def __init__(self) -> None:
-        self.events: list[dict[str, Any]] = []
-
-    def send(self, event: str, **fields: Any) -> None:
-        self.events.append({"event": event, **fields})
-
-    def send_notice(self, text: str) -> None:
-        self.send("notice", text=text)
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from mg_tui.data.synthetic.drawings import draw_image
-
-    folder = tmp_path_factory.mktemp("rows")
-    lines = []
-    for number in range(4):
-        image, _facts = draw_image(random.Random(number), size=(112, 112))
-        image.save(folder / f"{number}.png")
-        lines.append(json.dumps({"question": f"What is in {number}?", "image": f"{number}.png", "response": "circle"}))
-    (folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
-    return folder / "rows.jsonl"
+from tests.recording_channel import RecordingChannel
 
 
 @pytest.fixture

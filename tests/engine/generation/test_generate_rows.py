@@ -276,8 +276,9 @@ def test_cancelling(adapted: Any, encoder: Any, rows: list[Example]) -> None:
     received: list[RowAnswer] = []
     callbacks = GenerationCallbacks(cancelled=lambda: len(received) >= 3)
     model = GenerationModel(adapted, encoder)
-    answers = list(generate_rows(model, rows, LONG, None, received.append, callbacks=callbacks))
-    assert answers == received and 3 <= len(received) < len(rows)
+    for answer in generate_rows(model, rows, LONG, callbacks=callbacks):
+        received.append(answer)
+    assert 3 <= len(received) < len(rows)
 
 
 def count_tensors() -> int:

@@ -12,26 +12,7 @@ from mg_tui.core.errors import DataError, UsageError
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.synthetic.drawings import draw_image
 from mg_tui.runs.engine_process import EngineProcess
-
-
-class RecordingChannel:
-    """Stands in for a Channel: records events; after `cancel_after` of them it is cancelled."""
-
-    def __init__(self, cancel_after: int | None = None) -> None:
-        self.events: list[dict[str, Any]] = []
-        self._cancel_after = cancel_after
-
-    def send(self, event: str, **fields: Any) -> None:
-        self.events.append({"event": event, **fields})
-
-    def send_notice(self, text: str) -> None:
-        self.send("notice", text=text)
-
-    def cancelled(self) -> bool:
-        return self._cancel_after is not None and len(self.events) > self._cancel_after
-
-    def named(self, event: str) -> list[dict[str, Any]]:
-        return [item for item in self.events if item["event"] == event]
+from tests.recording_channel import RecordingChannel
 
 
 @pytest.fixture(scope="module")

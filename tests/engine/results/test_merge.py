@@ -9,19 +9,7 @@ from safetensors import safe_open
 
 from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed, UsageError
 from mg_tui.runs.result_metadata import read_result_metadata
-
-
-class RecordingChannel:
-    """Stands in for a Channel: keeps what was said."""
-
-    def __init__(self) -> None:
-        self.events: list[dict[str, Any]] = []
-
-    def send(self, event: str, **fields: Any) -> None:
-        self.events.append({"event": event, **fields})
-
-    def send_notice(self, text: str) -> None:
-        self.send("notice", text=text)
+from tests.recording_channel import RecordingChannel
 
 
 def run_merge(model: Path, output: Path, **options: Any) -> dict[str, Any]:
@@ -93,8 +81,7 @@ def test_an_adapter_of_the_output_layer_unties_it(
     with pytest.warns(UserWarning, match="tie"):
         model = make_adapted(target_modules=["lm_head"])
     folder = save(model, tmp_path / "adapter")
-    with pytest.warns(UserWarning, match="tie"):
-        record = run_merge(folder, tmp_path / "out")
+    record = run_merge(folder, tmp_path / "out")
     assert record["comparison"]["adapter_effect"] > 0 and record["comparison"]["top1_agreement"] == 1.0
     with safe_open(tmp_path / "out/model.safetensors", framework="pt") as file:
         assert "lm_head.weight" in file.keys()  # noqa: SIM118 - no mapping
@@ -141,9 +128,10 @@ def test_an_adapter_of_a_quantized_run_is_merged_into_the_whole_base(
 def test_a_merge_that_loses_the_adapter_is_not_kept(
     result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mg_tui.engine.results import merge
+    from mg_tui.engine.results import streamed_merge
 
-    monkeypatch.setattr(merge, "merge_weights", lambda model: model.unload())
+    # The layers' weights as they are in the base model.
+    monkeypatch.setattr(streamed_merge, "merge_parameter", lambda _layer, parameter, read: read(parameter))
     with pytest.raises(RunFailed, match="does not answer like the adapter") as caught:
         run_merge(result, tmp_path / "out")
     assert caught.value.exit_code == 1
@@ -162,6 +150,162 @@ def test_losing_an_adapter_that_does_little_is_not_taken_for_rounding() -> None:
     assert not compare_logits(base + effect, base, base, "bfloat16").agrees
     assert not compare_logits(base + effect, base + effect + noise, base, "float32").agrees
     assert not compare_logits(base, torch.full_like(base, float("nan")), base, "bfloat16").agrees
+
+
+MERGE_KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "rslora": {"use_rslora": True, "strength": 0.5},
+    "dora": {"use_dora": True},
+    "patterns": {"rank_pattern": {"q_proj": 2, "down_proj": 7}, "alpha_pattern": {"v_proj": 3}},
+    "tower": {"target_modules": r".*visual\.blocks.*(qkv|proj)"},
+    "embedding": {"target_modules": r"model\.language_model\.embed_tokens"},
+    "output layer": {"target_modules": ["lm_head"]},
+    "whole module": {"modules_to_save": ["visual.merger.mlp.0"]},
+    "whole embedding": {"modules_to_save": ["embed_tokens"]},
+    "tokens": {"trainable_token_indices": {"embed_tokens": [5, 900]}},
+    "biases of LoRA": {"target_modules": r"model\.language_model\..*(q|v)_proj", "lora_bias": True},
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # of PEFT, about tied layers
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", MERGE_KINDS)
+def test_merging_from_file_to_file_gives_the_weights_of_peft_bit_for_bit(
+    make_adapted: Callable[..., Any], tiny_folder: Path, tmp_path: Path, kind: str, dtype: str
+) -> None:
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    from mg_tui.engine.results.merge import merge_weights
+    from mg_tui.engine.results.streamed_merge import MergePlan, plan_merge, write_merge
+
+    adapted = make_adapted(dtype, **MERGE_KINDS[kind])
+    for name, weights in adapted.named_parameters():
+        if "lora_embedding_A" in name:  # PEFT begins with zeros here, and not in B
+            weights.data += 0.05 * torch.randn_like(weights)
+    adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    base = AutoModelForImageTextToText.from_pretrained(tiny_folder, dtype=getattr(torch, dtype))
+    plan = plan_merge(base, tiny_folder, tmp_path / "adapter", dtype)  # type: ignore[arg-type]
+    assert isinstance(plan, MergePlan) and plan.layers
+    write_merge(plan, tiny_folder, tmp_path, lambda _nbytes: None)
+    expected = merge_weights(adapted).state_dict()
+    before = base.state_dict()
+    actual = AutoModelForImageTextToText.from_pretrained(tmp_path, dtype=getattr(torch, dtype)).state_dict()
+    assert actual.keys() == expected.keys()
+    assert {key for key in expected if not torch.equal(actual[key], expected[key])} == set()
+    assert {key for key in expected if not torch.equal(before[key], expected[key])}, "the adapter does something"
+
+
+def test_a_checkpoint_of_several_files_is_merged_file_by_file(
+    result: Path, tiny_folder: Path, merged: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """The same weights under the same names in the same files, at most one of them read at a time."""
+    from transformers import AutoModelForImageTextToText
+
+    base = tmp_path / "base"
+    shutil.copytree(tiny_folder, base)
+    (base / "model.safetensors").unlink()
+    AutoModelForImageTextToText.from_pretrained(tiny_folder).save_pretrained(base, max_shard_size="1MB")
+    shutil.copyfile(tiny_folder / "config.json", base / "config.json")
+    (base / "notes.txt").write_text("as it was")
+    run_merge(result, tmp_path / "out", base_model=str(base))
+    index = json.loads((base / "model.safetensors.index.json").read_text())["weight_map"]
+    assert len(set(index.values())) > 3
+    assert json.loads((tmp_path / "out/model.safetensors.index.json").read_text())["weight_map"] == index
+    assert (tmp_path / "out/notes.txt").read_text() == "as it was"
+    with safe_open(merged[0] / "model.safetensors", framework="pt") as whole:
+        for name, file in index.items():
+            with safe_open(tmp_path / "out" / file, framework="pt") as part:
+                assert (part.get_tensor(name) == whole.get_tensor(name)).all(), name
+
+
+def test_what_merging_does_not_change_is_copied_byte_for_byte(
+    make_adapted: Callable[..., Any], save: Callable[..., Path], tiny_folder: Path, tmp_path: Path
+) -> None:
+    folder = save(make_adapted("bfloat16"), tmp_path / "adapter", dtype="bfloat16")
+    run_merge(folder, tmp_path / "out")
+    assert (tmp_path / "out/config.json").read_bytes() == (tiny_folder / "config.json").read_bytes()
+    with (
+        safe_open(tiny_folder / "model.safetensors", framework="pt") as before,
+        safe_open(tmp_path / "out/model.safetensors", framework="pt") as after,
+    ):
+        assert list(before.keys()) == list(after.keys())
+        changed = [key for key in before.keys() if (before.get_tensor(key) != after.get_tensor(key)).any()]  # noqa: SIM118
+    assert len(changed) == 12 and all(key.split(".")[-2] in ("q_proj", "v_proj", "down_proj") for key in changed)
+
+
+def test_a_model_that_cannot_be_merged_from_file_to_file_is_merged_in_memory(
+    result: Path, merged: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mg_tui.engine.results import streamed_merge
+
+    monkeypatch.setattr(streamed_merge, "find_odd_layer", lambda _adapted: "ParamWrapper")
+    record = run_merge(result, tmp_path / "out")
+    assert record["comparison"]["top1_agreement"] == 1.0
+    with (
+        safe_open(merged[0] / "model.safetensors", framework="pt") as expected,
+        safe_open(tmp_path / "out/model.safetensors", framework="pt") as actual,
+    ):
+        assert set(expected.keys()) == set(actual.keys())
+        assert all((expected.get_tensor(k) == actual.get_tensor(k)).all() for k in expected.keys())  # noqa: SIM118
+
+
+@pytest.fixture(scope="module")
+def four_bit(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The base model as a checkpoint that bitsandbytes quantized to 4 bit."""
+    import torch
+    from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
+
+    folder = tmp_path_factory.mktemp("four-bit") / "tiny-4bit"
+    shutil.copytree(tiny_folder, folder)
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float32,
+        llm_int8_skip_modules=["model.visual", "lm_head"],
+    )
+    model = AutoModelForImageTextToText.from_pretrained(tiny_folder, dtype=torch.float32, quantization_config=config)
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_a_base_that_is_there_in_4_bit_only_is_dequantized_and_said(
+    result: Path, four_bit: Path, tmp_path: Path
+) -> None:
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    said = RecordingChannel()
+    from mg_tui.engine.results.merge import Merger
+
+    request = {
+        "model": str(result),
+        "output": str(tmp_path / "out"),
+        "home": str(tmp_path),
+        "base_model": str(four_bit),
+    }
+    Merger(said).merge(request)  # type: ignore[arg-type]
+    assert any("its weights are dequantized" in str(event.get("text")) for event in said.events)
+    assert "quantization_config" not in json.loads((tmp_path / "out/config.json").read_text())
+    layer = "model.language_model.layers.0.mlp.up_proj"
+    loaded = AutoModelForImageTextToText.from_pretrained(four_bit, dtype=torch.float32).get_submodule(layer)
+    from bitsandbytes.functional import dequantize_4bit
+
+    expected = dequantize_4bit(loaded.weight.data, loaded.weight.quant_state)
+    merged = AutoModelForImageTextToText.from_pretrained(tmp_path / "out", dtype=torch.float32).get_submodule(layer)
+    assert torch.equal(merged.weight.data, expected)
+
+
+def test_a_4_bit_base_is_replaced_by_the_weights_it_came_from(
+    result: Path, four_bit: Path, tiny_folder: Path, merged: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(four_bit, base)
+    (base / "README.md").write_text(f"---\nbase_model: {tiny_folder}\n---\n")
+    record = run_merge(result, tmp_path / "out", base_model=str(base))
+    assert record["base_model"] == str(tiny_folder)
+    assert (tmp_path / "out/model.safetensors").read_bytes() == (merged[0] / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from mg_tui.families import hub
 from mg_tui.families.registry import load_registry
 from mg_tui.runs.result_metadata import read_result_metadata
 from tests.hub_server import READ_TOKEN, WRITE_TOKEN, HubServer
+from tests.recording_channel import RecordingChannel
 
 
 @pytest.fixture
@@ -40,19 +41,6 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServe
         yield server
         hub._ping.cache_clear()
         server.shutdown()
-
-
-class RecordingChannel:
-    """Stands in for a Channel: keeps what was said."""
-
-    def __init__(self) -> None:
-        self.events: list[dict[str, Any]] = []
-
-    def send(self, event: str, **fields: Any) -> None:
-        self.events.append({"event": event, **fields})
-
-    def send_notice(self, text: str) -> None:
-        self.send("notice", text=text)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.engine.batching import image_files
 from mg_tui.engine.run import training_data
 from mg_tui.runs import checkpoint_format
 from mg_tui.runs.folder import RunFolder
@@ -22,14 +23,17 @@ def test_images_replaced_between_attempts_are_said(tmp_path: Path) -> None:
     checkpoint = folder.checkpoints_dir / "step-000004"
     checkpoint.mkdir()
 
+    def fingerprints() -> dict[str, str]:
+        return training_data.fingerprints([example], image_files.collect_facts([str(image)]))
+
     def warnings(manifest: dict[str, Any]) -> list[str]:
         (checkpoint / "checkpoint.json").write_text(json.dumps(manifest))
         before = len(JournalReader(folder.journal_file).read_new())
         with JournalWriter(folder.journal_file) as journal:
-            training_data.warn_if_data_changed(spec, checkpoint, training_data.fingerprints([example]), journal=journal)
+            training_data.warn_if_data_changed(spec, checkpoint, fingerprints(), journal=journal)
         return [event.data["what"] for event in JournalReader(folder.journal_file).read_new()[before:]]
 
-    then = checkpoint_format.make_manifest(4, training_data.fingerprints([example]), {})
+    then = checkpoint_format.make_manifest(4, fingerprints(), {})
     assert warnings(then) == []
     image.write_bytes(b"two")
     os.utime(image, ns=(1, 1))

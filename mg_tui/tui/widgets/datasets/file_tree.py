@@ -78,7 +78,7 @@ def _folder_nodes(folder: Path, depth: int, expanded: frozenset[str]) -> list[Fi
     for file in files[:MAX_ENTRIES]:
         nodes.append(FileNode(str(folder / file.name), "file", one_line(file.name, limit=200), depth, bytes=file.bytes))
     if not folders and not files:
-        nodes.append(FileNode("", "note", "no datasets in here", depth))
+        nodes.append(FileNode("", "note", "no datasets here", depth))
     return nodes
 
 

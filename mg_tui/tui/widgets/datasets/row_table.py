@@ -1,7 +1,6 @@
 """The table of a dataset's rows, which are read when they become visible."""
 
 from bisect import bisect_left
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Final, overload
 
@@ -11,10 +10,8 @@ from textual.geometry import Size
 from mg_tui.tui.datasets.row_view import RowView
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import fit, line
+from mg_tui.tui.widgets.row_cache import RowCache, visible_range
 from mg_tui.tui.widgets.table import Column, Table
-
-CACHE_ROWS: Final = 2_048
-MARGIN_ROWS: Final = 24  # rows read before and after the visible ones
 
 # Glyph and tone of each severity of findings.
 SEVERITY_MARKS: Final[Mapping[str, tuple[str, str]]] = {
@@ -30,8 +27,7 @@ class LazyRows(Sequence[RowView]):
     def __init__(self) -> None:
         self.total = 0
         self.visible_numbers: Sequence[int] | None = None
-        self._cache: OrderedDict[int, RowView] = OrderedDict()
-        self.missing: set[int] = set()
+        self.cache = RowCache[RowView]()
 
     def __len__(self) -> int:
         return self.total if self.visible_numbers is None else len(self.visible_numbers)
@@ -44,11 +40,7 @@ class LazyRows(Sequence[RowView]):
         if isinstance(index, slice):
             return [self[at] for at in range(*index.indices(len(self)))]
         number = self.number_at(index)
-        row = self._cache.get(number)
-        if row is None:
-            self.missing.add(number)
-            return RowView(number, loading=True)
-        return row
+        return self.cache.get(number) or RowView(number, loading=True)
 
     def number_at(self, index: int) -> int:
         """The number of the row at an index.
@@ -67,16 +59,11 @@ class LazyRows(Sequence[RowView]):
 
     def store(self, rows: Sequence[RowView]) -> None:
         """Cache rows that were read."""
-        for row in rows:
-            self._cache[row.number] = row
-            self._cache.move_to_end(row.number)
-        while len(self._cache) > CACHE_ROWS:
-            self._cache.popitem(last=False)
+        self.cache.store((row.number, row) for row in rows)
 
     def clear_cache(self) -> None:
         """Forget every row: from now on they are read with other options."""
-        self._cache.clear()
-        self.missing.clear()
+        self.cache.forget()
 
 
 class RowTable(Table[RowView]):
@@ -161,17 +148,13 @@ class RowTable(Table[RowView]):
         self.refresh()
 
     def _row(self, row: RowView) -> Content:
-        if self.lazy_rows.missing and not self._request_pending:
+        if self.lazy_rows.cache.missing and not self._request_pending:
             self._request_pending = True
             self.call_after_refresh(self._request_visible)
         return super()._row(row)
 
     def _request_visible(self) -> None:
         """Request the visible rows and some around them."""
-        self._request_pending = False
-        self.lazy_rows.missing.clear()
-        first = self.scroll_offset.y
-        last = min(first + self.size.height + MARGIN_ROWS, len(self.lazy_rows))
-        indices = range(max(first - MARGIN_ROWS, 0), last)
-        if indices:
+        self._request_pending = self.lazy_rows.cache.missing = False
+        if indices := visible_range(self.scroll_offset.y, self.size.height, len(self.lazy_rows)):
             self._request_rows([self.lazy_rows.number_at(index) for index in indices])

@@ -1,6 +1,5 @@
 """The rows of an evaluation in a table, read when they become visible, and one of them in full."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isnan
 from typing import ClassVar, Final
@@ -13,10 +12,9 @@ from mg_tui.core.text import one_line, printable
 from mg_tui.tui.evaluations.answers import MAX_CHARS, AnswerView
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, hanging_indent, line
+from mg_tui.tui.widgets.row_cache import RowCache, visible_range
 from mg_tui.tui.widgets.table import Column, Table
 
-CACHE_ROWS: Final = 2_048
-MARGIN_ROWS: Final = 24  # rows read before and after the visible ones
 # Glyph, word and tone of what became of a row.
 MARKS: Final[Mapping[str, tuple[str, str, str]]] = {
     "fixed": ("▲", "fixed", "finished"),
@@ -59,8 +57,7 @@ class AnswerTable(Table[int]):
         self.score_at: Callable[[int], float | None] = lambda _place: None
         self._request = request
         self._request_pending = False
-        self._cache: OrderedDict[int, AnswerView] = OrderedDict()
-        self._missing = False
+        self._cache = RowCache[AnswerView]()
 
     def key_of(self, row: int) -> str:
         return str(row)
@@ -78,29 +75,21 @@ class AnswerTable(Table[int]):
 
     def answers_read(self, answers: Iterable[AnswerView]) -> None:
         """Rows were read."""
-        for answer in answers:
-            self._cache[answer.place] = answer
-            self._cache.move_to_end(answer.place)
-        while len(self._cache) > CACHE_ROWS:
-            self._cache.popitem(last=False)
+        self._cache.store((answer.place, answer) for answer in answers)
         self.redraw_changed()
 
     def forget(self, places: Iterable[int] | None = None) -> None:
         """Read rows again: these, or all."""
-        if places is None:
-            self._cache.clear()
-        else:
-            for place in places:
-                self._cache.pop(place, None)
+        self._cache.forget(places)
         self.refresh()
 
     def answer_at(self, place: int) -> AnswerView | None:
         """A row, if it was read."""
-        return self._cache.get(place)
+        return self._cache.peek(place)
 
     def cached(self) -> list[AnswerView]:
         """The rows that were read lately."""
-        return list(self._cache.values())
+        return self._cache.values()
 
     # --- drawing
 
@@ -117,7 +106,6 @@ class AnswerTable(Table[int]):
                 return Content("" if score is None or isnan(score) else f"{score:.2f}")
         answer = self._cache.get(row)
         if answer is None:
-            self._missing = True
             return Content.styled("…" if key == "question" else "", tone("faint"))
         if answer.problem:
             return Content.styled(one_line(answer.problem, limit=200) if key == "answer" else "", tone("failed"))
@@ -125,18 +113,16 @@ class AnswerTable(Table[int]):
 
     def _row(self, row: int) -> Content:
         drawn = super()._row(row)
-        if self._missing and not self._request_pending:
+        if self._cache.missing and not self._request_pending:
             self._request_pending = True
             self.call_after_refresh(self._request_visible)
         return drawn
 
     def _request_visible(self) -> None:
         """Request the visible rows and some around them."""
-        self._request_pending = self._missing = False
-        first = self.scroll_offset.y
-        last = min(first + self.size.height + MARGIN_ROWS, len(self.rows))
-        wanted = [self.rows[index] for index in range(max(first - MARGIN_ROWS, 0), last)]
-        if missing := [place for place in wanted if place not in self._cache]:
+        self._request_pending = self._cache.missing = False
+        wanted = visible_range(self.scroll_offset.y, self.size.height, len(self.rows))
+        if missing := self._cache.absent(self.rows[index] for index in wanted):
             self._request(missing)
 
 

@@ -9,6 +9,7 @@ from textual.geometry import Offset
 from textual.message import Message
 
 from mg_tui.core.text import one_line
+from mg_tui.tui import formatting
 from mg_tui.tui.actions import ACTIONS_BY_ID, bindings, keys_in_use
 from mg_tui.tui.form_row import FormRow
 from mg_tui.tui.key_queue import KeyQueue
@@ -140,4 +141,5 @@ def _value_cell(row: FormRow, width: int) -> Content:
     value = Content.styled(text, "bold" if row.changed else "")
     if row.kind == "choice":
         return line(value, (" ▾", tone("dim")))
-    return line(value, (f" {row.unit}", tone("dim"))) if row.unit else value
+    unit = formatting.unit_after(text, row.unit)
+    return line(value, (f" {unit}", tone("dim"))) if unit else value

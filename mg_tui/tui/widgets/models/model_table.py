@@ -1,5 +1,7 @@
 """The table of models, and the preview of the selected one."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from time import time
 from typing import ClassVar
 
@@ -8,9 +10,9 @@ from textual.reactive import reactive
 
 from mg_tui.core.text import one_line
 from mg_tui.tui import formatting
-from mg_tui.tui.models.catalog import KIND_GLYPHS, KIND_LABELS, ModelRow
+from mg_tui.tui.models.catalog import EXACT_MATCH, KIND_GLYPHS, KIND_LABELS, ModelRow
 from mg_tui.tui.theme import tone
-from mg_tui.tui.widgets.lines import Lines, hanging_indent, line
+from mg_tui.tui.widgets.lines import Lines, hanging_indent, join_fitting, line
 from mg_tui.tui.widgets.table import Column, Table
 
 _KIND_TONES = {"adapter": "finished", "model": "running", "merged": "running", "base": "dim", "broken": "failed"}
@@ -22,7 +24,7 @@ def kind_text(row: ModelRow, *styles: str) -> Content:
 
 
 class ModelTable(Table[ModelRow]):
-    """Results, newest first, then base models."""
+    """Results and base models; `metric` is the metric of evaluations whose scores are shown."""
 
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("kind", "Kind", 9),
@@ -34,6 +36,28 @@ class ModelTable(Table[ModelRow]):
         Column("age", "Age", 4, drop_rank=5, align_right=True),
         Column("run", "Run", 22, drop_rank=6, grow=1, max_width=30),
     )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metric = EXACT_MATCH
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        if self.metric == EXACT_MATCH:
+            return self.COLUMNS
+        title = one_line(self.metric, limit=14)
+        width = max(len(title) + 1, 6)
+        # A metric that was chosen is dropped last.
+        return [
+            replace(column, title=title, width=width, drop_rank=0) if column.key == "match" else column
+            for column in self.COLUMNS
+        ]
+
+    def show_metric(self, metric: str) -> None:
+        """Show the scores by another metric."""
+        if metric != self.metric:
+            self.metric = metric
+            self.relayout()
 
     def key_of(self, row: ModelRow) -> str:
         return row.reference
@@ -49,7 +73,7 @@ class ModelTable(Table[ModelRow]):
             case "loss":
                 return Content(formatting.loss(row.eval_loss) if row.eval_loss is not None else "")
             case "match":
-                return Content(formatting.percent(row.exact_match) if row.exact_match is not None else "")
+                return Content(self._score_text(row))
             case "bytes":
                 return Content(formatting.size(row.bytes) if row.bytes else "")
             case "age":
@@ -58,6 +82,11 @@ class ModelTable(Table[ModelRow]):
                 )
             case _:
                 return Content.styled(row.run or "", tone("dim"))
+
+    def _score_text(self, row: ModelRow) -> str:
+        if self.metric == EXACT_MATCH:
+            return formatting.percent(row.exact_match) if row.exact_match is not None else ""
+        return formatting.loss(row.scores[self.metric].value) if self.metric in row.scores else ""
 
 
 class ModelPreview(Lines):
@@ -83,8 +112,19 @@ class ModelPreview(Lines):
         if row.summary:
             style = tone("failed") if row.kind == "broken" else ""
             lines += Content.styled(row.summary, style).wrap(width)[:2]
+        if row.scores:
+            lines.append(_scores_line(row, width))
         if row.folder is not None:
             lines += hanging_indent(
                 Content.styled("in", tone("dim")), Content.styled(one_line(str(row.folder)), tone("dim")), 3, width
             )[:1]
         return lines[: max(self.size.height, 4)]
+
+
+def _scores_line(row: ModelRow, width: int) -> Content:
+    """The scores by metric, and on what the newest evaluation scored."""
+    newest = max(row.scores.values(), key=lambda score: score.evaluation)
+    dataset = one_line(newest.dataset.rpartition("/")[2] or newest.dataset, limit=40)
+    parts = [line((f"{one_line(name)} ", tone("dim")), formatting.loss(row.scores[name].value)) for name in row.scores]
+    about = Content.styled(f"on {dataset}, {formatting.count(newest.rows, 'row')}", tone("dim"))
+    return join_fitting([*parts[:1], about, *parts[1:]], width, "  ")

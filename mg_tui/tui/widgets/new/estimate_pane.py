@@ -154,7 +154,7 @@ def _workload_lines(estimate: RunEstimate, width: int) -> list[Content]:
             for text in estimate.problems:
                 lines += Content.styled(one_line(text, limit=400), tone("eval")).wrap(max(width, 8))[:4]
             return lines
-        return [title, Content.styled("known with a dataset", tone("dim"))]
+        return [title, Content.styled("Choose a dataset to see them.", tone("dim"))]
     lines = [
         justify(title, line((f"{work.steps:,}", "bold"), (f"  {work.steps_per_epoch:,}/epoch", tone("dim"))), width)
     ]

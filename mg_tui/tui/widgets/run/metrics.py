@@ -1,6 +1,6 @@
 """The newest metrics of a run, with their curves where there is room; and the plots of the chart."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Final
@@ -10,6 +10,7 @@ from textual.reactive import reactive
 
 from mg_tui.core.text import one_line
 from mg_tui.tui import formatting
+from mg_tui.tui.choice import Choice
 from mg_tui.tui.runs.chart_view import ChartView
 from mg_tui.tui.runs.snapshot import RunCurves, RunDetail
 from mg_tui.tui.text_charts import exponential_mean, sparkline
@@ -44,15 +45,74 @@ METRICS: Final = (
 )
 
 
+_FIELD_TITLES: Final = {
+    "data_wait": "Data wait in s",
+    "energy_j": "Energy in J",
+    "gpu_seconds": "GPU time in s",
+    "laid_out": "Tokens computed",
+    "seconds": "Step time in s",
+}
+_MAIN_FIELDS: Final = frozenset({"step", "loss", "learning_rate", "grad_norm"})  # curves of their own
+
+
 def run_curve_count(detail: RunDetail | None) -> int:
     """The curves of a run: the loss, the metrics of its steps, the scores of its answers."""
     return 1 + len(METRICS) + len(answer_scores(detail) if detail is not None else ())
 
 
+def curve_titles(scores: Iterable[str]) -> list[str]:
+    """The titles of the curves by their index; `scores`: the metrics by which answers are scored."""
+    return [_heading(title) for title in ("loss", *(metric.title for metric in METRICS))] + [
+        one_line(name) for name in scores
+    ]
+
+
+def curve_choices(titles: Sequence[str], fields: Iterable[str], view: ChartView) -> list[Choice]:
+    """The curves with these titles and the fields of the step events, to choose one from."""
+    main = [
+        Choice(str(index), title, marked=view.field is None and index == view.curve_index)
+        for index, title in enumerate(titles)
+    ]
+    return main + [
+        Choice(name, field_title(name), f"{one_line(name)} of each step", marked=name == view.field)
+        for name in sorted(set(fields) - _MAIN_FIELDS)
+        if not name.isdigit()
+    ]
+
+
+def field_title(name: str) -> str:
+    """The title of a field of the step events."""
+    return _FIELD_TITLES.get(name) or _heading(one_line(name.replace("_", " ")))
+
+
+def field_format(name: str) -> Callable[[float | None], str]:
+    """How values of a field of the step events are written: bytes as sizes, counts and rates in three figures."""
+    return formatting.size if "memory" in name or name.endswith("bytes") else _plain_number
+
+
+def _plain_number(value: float | None) -> str:
+    return formatting.compact(value) if value is None or abs(value) >= 1 or not value else f"{value:.3g}"
+
+
+def _heading(title: str) -> str:
+    return title[:1].upper() + title[1:]
+
+
+def run_plots(detail: RunDetail, view: ChartView) -> list[Plot]:
+    """The plot that `view` chose; with its grid, followed by those of the other curves."""
+    views = view.in_order(run_curve_count(detail)) if view.grid else [view]
+    return [run_plot(detail, one) for one in views]
+
+
 def run_plot(detail: RunDetail, view: ChartView) -> Plot:
-    """The plot of the loss (curve 0), of a metric, or of the scores of answers by one."""
+    """The plot of the loss (curve 0), of a metric, of the scores of answers by one, or of a field of the steps."""
     curves, last = detail.curves, float(detail.row.total or 0) or None
     window = view.window(curves.steps)
+    if view.field is not None:
+        points = finite_points(curves.steps, curves.fields.get(view.field, ()))
+        lines = [ChartLine("each step", *points, "smooth")]
+        write = field_format(view.field)
+        return Plot(field_title(view.field), tuple(lines), last, write, True, view.logarithmic, window)
     if view.curve_index == 0:
         evals = [item for item in detail.evals if isfinite(item.loss)]
         lines = [
@@ -71,14 +131,20 @@ def run_plot(detail: RunDetail, view: ChartView) -> Plot:
     if metric.title == "memory" and (estimate := estimated_memory(detail)) is not None and curves.steps:
         ends = (float(curves.steps[0]), max(float(curves.steps[-1]), last or 0.0))
         lines.append(ChartLine("estimate", ends, (estimate, estimate), "eval", "rule"))
-    title = metric.title[0].upper() + metric.title[1:]
-    return Plot(title, tuple(lines), last, metric.format_value, metric.from_zero, view.logarithmic, window)
+    return Plot(
+        _heading(metric.title), tuple(lines), last, metric.format_value, metric.from_zero, view.logarithmic, window
+    )
+
+
+def finite_points(steps: Sequence[int], values: Sequence[float]) -> tuple[list[int], list[float]]:
+    """The steps that have a value, and their values: some fields are written every few steps only."""
+    points = [(step, value) for step, value in zip(steps, values, strict=False) if isfinite(value)]
+    return [step for step, _ in points], [value for _, value in points]
 
 
 def _score_plot(detail: RunDetail, view: ChartView, name: str, scores: Sequence[float]) -> Plot:
     """The scores of answers by a metric, with a mark at each evaluation."""
-    points = [(step, score) for step, score in zip(scored_steps(detail), scores, strict=True) if isfinite(score)]
-    evaluated, scores = [step for step, _ in points], [score for _, score in points]
+    evaluated, scores = finite_points(scored_steps(detail), scores)
     lines = (
         ChartLine("", evaluated, scores, "eval"),
         ChartLine("eval", evaluated, scores, "eval", "mark"),
@@ -173,7 +239,7 @@ def _run_counts(detail: RunDetail) -> list[tuple[str, str]]:
         ("used", detail.cost),
         ("estimate", "" if estimate is None else f"{formatting.size(estimate)} of device memory"),
         ("warnings", str(detail.warning_count) if detail.warning_count else ""),
-        ("examples", "" if examples is None else str(examples)),
+        ("examples", "" if examples is None else f"{examples:,}" if isinstance(examples, int) else str(examples)),
     ]
 
 

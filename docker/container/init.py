@@ -8,6 +8,9 @@ nor a run is alive.
 - Signals to the container are forwarded to the command. Those of a terminal have reached the command already.
 - SIGTERM, which `docker stop` sends, also goes to every run: a run saves a checkpoint and exits.
 - When the command has ended and runs continue, a message says how to reattach. Ctrl+C twice then stops the runs.
+- Before the command: what is wrong with the container is printed (`start_checks`), and a container that was started
+  again resumes its run (`restart`).
+- Shortly before `docker stop` gives up waiting, what each run that still saves would lose is printed (`unsaved`).
 """
 
 import contextlib
@@ -21,12 +24,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # -I leaves it out
+
+import restart
+import start_checks
+import unsaved
+
 FORWARDED_SIGNALS = {signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
 HANDLED_SIGNALS = {signal.SIGCHLD, signal.SIGTERM} | FORWARDED_SIGNALS
 SI_KERNEL = 0x80  # si_code of a signal that a terminal sends to its foreground process group
 GRACE_SECONDS = 1.0  # how long a process may outlive the command before it counts as still running
 POLL_SECONDS = 1.0  # interval of polling runs that are not children and so send no SIGCHLD
 DOUBLE_PRESS_SECONDS = 5.0  # two ctrl+c within this time stop the runs
+# `docker stop` kills after 10 seconds unless told otherwise; GARDEN_STOP_SECONDS says what it was told.
+STOP_SECONDS = 10.0
+STOP_NOTICE_SECONDS = 3.0  # how long before that the message on what would be lost is printed
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -59,8 +71,10 @@ def list_processes() -> Iterator[Process]:
 class Init:
     """The state of process 1: its command, and the signals it has handled."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: list[str], stop_seconds: float = STOP_SECONDS) -> None:
         self.own_pid = os.getpid()
+        self.stop_seconds = stop_seconds
+        self.notice_at: float | None = None  # when to say what is lost, once the container is to stop
         self.signaled: set[int] = set()  # processes that have been sent a signal to end
         self.status: int | None = None  # exit status of the command, once it has ended
         self.ended_at = 0.0  # when the command ended
@@ -133,6 +147,7 @@ class Init:
         """Handle a signal to this process."""
         if number == signal.SIGTERM:
             self.signaled.clear()  # another SIGTERM is forwarded again
+            self.notice_at = time.monotonic() + max(0.0, self.stop_seconds - STOP_NOTICE_SECONDS)
             self.stop_all(number)
         elif self.status is None:
             if not from_terminal:
@@ -154,6 +169,9 @@ class Init:
             self.reap()
             if self.stopping:
                 self.stop_all()  # including processes that have become orphans since
+            if self.notice_at is not None and time.monotonic() >= self.notice_at:
+                self.notice_at = None
+                self.say_what_is_unsaved()
             if self.status is None:
                 continue
             others = self.other_processes()
@@ -162,6 +180,12 @@ class Init:
             if not (self.announced or self.stopping) and time.monotonic() - self.ended_at > GRACE_SECONDS:
                 self.announced = True
                 log(format_still_running(others))
+
+    def say_what_is_unsaved(self) -> None:
+        """For every run that has not ended yet: what is lost if it is killed now."""
+        for process in self.other_processes():
+            if process.is_run and (run := Path(process.command[-1])).is_dir():
+                log(f"Still saving {unsaved.describe(run)}. `docker stop -t 180` waits longer.")
 
 
 def format_still_running(others: list[Process]) -> str:
@@ -190,11 +214,45 @@ def become_subreaper() -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def use_writable_temporary_folder() -> None:
+    """With a read-only root and no tmpfs, temporary files go to the volume."""
+    home = Path(os.environ.get("MODEL_GARDEN_HOME", "/data"))
+    if "TMPDIR" not in os.environ and not os.access("/tmp", os.W_OK):
+        with contextlib.suppress(OSError):
+            (home / "tmp").mkdir(parents=True, exist_ok=True)
+            os.environ["TMPDIR"] = str(home / "tmp")
+
+
+def read_stop_seconds(text: str | None) -> float:
+    """GARDEN_STOP_SECONDS; docker's default when it is not set or not a number."""
+    try:
+        return float(text) if text else STOP_SECONDS
+    except ValueError:
+        log(f"GARDEN_STOP_SECONDS is {text!r} and not a number of seconds; {STOP_SECONDS:.0f} is used.")
+        return STOP_SECONDS
+
+
+def run(command: list[str]) -> int:
+    """Be process 1 of this command; returns its exit status. Signals have to be blocked."""
+    use_writable_temporary_folder()
+    if os.environ.get("GARDEN_CHECKS", "on").lower() not in ("off", "0", "false", "no"):
+        for problem in start_checks.find_problems(start_checks.gather(os.environ)):
+            log(problem)
+    starts = restart.Starts(command, os.environ, socket.gethostname())
+    plan = starts.plan()
+    if plan.message:
+        log(plan.message)
+    status = Init(plan.command, read_stop_seconds(os.environ.get("GARDEN_STOP_SECONDS"))).wait()
+    if plan.command[:1] != ["sleep"]:
+        starts.ended(status)
+    return status
+
+
 def main() -> NoReturn:
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
     if os.getpid() != 1:
         become_subreaper()
-    sys.exit(Init(sys.argv[1:] or ["model-garden"]).wait())
+    sys.exit(run(sys.argv[1:] or ["model-garden"]))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,104 @@
+"""The application: routes, errors, the OpenAPI document; and behind the gate."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import Response
+
+from mg_tui import __version__
+from mg_tui.api import datasets, docs, evaluations, job_actions, jobs, machine, models, openai_files, openai_jobs
+from mg_tui.api.access import NATIVE, OPENAI, RULES
+from mg_tui.api.errors import install_error_handlers
+from mg_tui.api.garden import Garden
+from mg_tui.api.job_events import EventFeeds
+from mg_tui.api.resources import json_answer
+from mg_tui.gate import AuditLog, Gate, GateLimits, Listener, TokenStore
+
+ROUTERS = (
+    jobs.router,
+    job_actions.router,
+    evaluations.router,
+    datasets.router,
+    models.router,
+    machine.router,
+    openai_files.router,
+    openai_jobs.router,
+)
+
+
+def create_app(garden: Garden) -> FastAPI:
+    """The application without its gate."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        garden.feeds = EventFeeds()
+        yield
+        garden.feeds.close()
+
+    app = FastAPI(
+        title="Model Garden",
+        version=__version__,
+        openapi_url=f"{NATIVE}/openapi.json",
+        docs_url=None,  # pages that load scripts from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.state.garden = garden
+    install_error_handlers(app, garden.paths)
+    for router in ROUTERS:
+        app.include_router(router)
+
+    @app.get("/health", include_in_schema=False)
+    def health() -> Response:
+        return json_answer({"status": "ok"})
+
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def create_gate(garden: Garden, listener: Listener, *, limits: GateLimits | None = None, **options: Any) -> Gate:
+    """The application behind the gate. `options`: see `Gate`."""
+    return Gate(
+        create_app(garden),
+        rules=RULES,
+        tokens=TokenStore(garden.home),
+        listener=listener,
+        limits=limits,
+        audit=AuditLog(garden.home),
+        openai_paths=(f"{OPENAI}/",),
+        **options,
+    )
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            description="Fine-tune vision-language models. docs/api.md has the same with curl.",
+            routes=app.routes,
+        )
+        components = document.setdefault("components", {})
+        schemas = components.setdefault("schemas", {})
+        schemas.update(docs.SCHEMAS)
+        for unused in ("HTTPValidationError", "ValidationError"):  # of the framework, which are never sent
+            schemas.pop(unused, None)
+        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"token": []}]
+        _drop_default_answers(document)
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _drop_default_answers(document: dict[str, Any]) -> None:
+    """The framework adds an answer of any JSON to every route; ours have schemas and examples."""
+    for item in document["paths"].values():
+        for operation in item.values():
+            for answer in operation["responses"].values():
+                content = answer.get("content", {})
+                if "example" not in content.get("application/json", {"example": None}):
+                    del content["application/json"]

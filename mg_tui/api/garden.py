@@ -1,0 +1,110 @@
+"""What the routes share: settings, roots, the list of runs, and how many engine processes may run."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+
+from fastapi import Depends, Request
+
+from mg_tui.api.errors import ApiError, not_found
+from mg_tui.api.idempotency import IdempotencyKeys
+from mg_tui.api.paths import AllowedPaths
+from mg_tui.config import Settings
+from mg_tui.gate import CALLER_KEY, Caller
+from mg_tui.runs import control
+from mg_tui.runs.caller_bounds import CallerBounds
+from mg_tui.runs.evaluations import EvaluationFolder
+from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.store import RunStore, RunSummary
+
+if TYPE_CHECKING:
+    from mg_tui.api.job_events import EventFeeds
+
+FolderT = TypeVar("FolderT", bound=RunFolder)
+_ENGINES_AT_ONCE: Final = 2  # processes that load a model and answer one request
+
+
+class Garden:
+    """One home folder as the API serves it.
+
+    Args:
+        settings: the settings.
+        paths: where callers may read and write.
+        own_tokens: whether runs of callers may use the owner's Hugging Face and Weights & Biases tokens.
+    """
+
+    def __init__(self, settings: Settings, paths: AllowedPaths, *, own_tokens: bool = False):
+        self.settings = settings
+        self.paths = paths
+        self.own_tokens = own_tokens
+        self.keys = IdempotencyKeys(settings.home)
+        self.feeds: EventFeeds
+        self._stores = {kind: RunStore(settings.home, kind) for kind in (RunFolder, EvaluationFolder)}
+        self._lock = threading.Lock()
+        self._engines = threading.Semaphore(_ENGINES_AT_ONCE)
+
+    @property
+    def home(self) -> Path:
+        """The home folder."""
+        return self.settings.home
+
+    @property
+    def cwd(self) -> Path:
+        """The folder that relative paths start from."""
+        return self.paths.cwd
+
+    @property
+    def bounds(self) -> CallerBounds:
+        """What a run of a caller may read and use."""
+        return self.paths.bounds(own_tokens=self.own_tokens)
+
+    def list(self, kind: type[RunFolder]) -> list[RunSummary]:
+        """Every run or evaluation, newest first."""
+        with self._lock:
+            return self._stores[kind].refresh()
+
+    def find(self, kind: type[FolderT], name: str) -> FolderT:
+        """The folder of a run or an evaluation by its whole id.
+
+        Raises:
+            ApiError: there is none (404).
+        """
+        folder = kind(self.home / kind.parent / name)
+        if "/" in name or name.startswith(".") or not folder.journal_file.is_file():
+            raise not_found("job" if kind is RunFolder else "evaluation", name)
+        return folder
+
+    @contextmanager
+    def engine_place(self) -> Iterator[None]:
+        """A place for an engine process.
+
+        Raises:
+            ApiError: there is none (429).
+        """
+        if not self._engines.acquire(blocking=False):
+            raise ApiError(429, "too-many-engines", f"{_ENGINES_AT_ONCE} models are at work already; try again later.")
+        try:
+            yield
+        finally:
+            self._engines.release()
+
+
+def requester(caller: Caller, what: str = "api") -> str:
+    """Who asked, for the journal: `user@host (api, laptop)`."""
+    return control.requester(what if caller.name == "local" else f"{what}, {caller.name}")
+
+
+def _garden(request: Request) -> Garden:
+    garden: Garden = request.app.state.garden
+    return garden
+
+
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.scope[CALLER_KEY]
+    return caller
+
+
+GardenOf = Annotated[Garden, Depends(_garden)]
+CallerOf = Annotated[Caller, Depends(_caller)]

@@ -1,0 +1,1 @@
+"""Export for llama.cpp: its own converter and programs, which are built once, and the check of what they write."""

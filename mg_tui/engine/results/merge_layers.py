@@ -1,0 +1,147 @@
+"""The layers that an adapter changes, on a model without weights; merged one at a time, by PEFT itself."""
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from mg_tui.core.errors import RunFailed, UsageError
+from mg_tui.engine.results.dequantize import QUANTIZATION_KEY
+
+TIE_KEY: Final = "tie_word_embeddings"
+# Where PEFT keeps the base model's own module in one of its own.
+_BASE: Final = ("base_layer.", "original_module.", "token_adapter.base_layer.")
+
+
+def attach_without_weights(model: Any, adapter: Path) -> Any:
+    """The adapter with its weights on a model of the same class without any."""
+    import torch
+    from peft import PeftModel
+
+    config = copy.deepcopy(model.config)
+    if hasattr(config, QUANTIZATION_KEY):
+        delattr(config, QUANTIZATION_KEY)
+    with torch.device("meta"):
+        empty = type(model)(config)
+    empty.tie_weights()
+    with warnings.catch_warnings(), _adapters_stay_on_cpu():
+        warnings.simplefilter("ignore")  # tied layers are untied here
+        adapted = PeftModel.from_pretrained(empty, str(adapter), low_cpu_mem_usage=True, torch_device="cpu").eval()
+    for name, layer in adapted_layers(adapted).items():
+        if lost := [key for key, each in layer.named_parameters() if each.is_meta and not key.startswith(_BASE)]:
+            raise RunFailed("the adapter was not loaded", where=str(adapter), why=f"{name} has no {lost[0]}")
+    return adapted
+
+
+@contextmanager
+def _adapters_stay_on_cpu() -> Iterator[None]:
+    """PEFT would move an adapter's weights to where those of its layer are: here nowhere."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    original = BaseTunerLayer._move_adapter_to_device_of_base_layer
+    BaseTunerLayer._move_adapter_to_device_of_base_layer = lambda *_args, **_options: None
+    try:
+        yield
+    finally:
+        BaseTunerLayer._move_adapter_to_device_of_base_layer = original
+
+
+def find_odd_layer(adapted: Any) -> str | None:
+    """The kind of a layer that is not merged like a plain one; None when there is none."""
+    from peft.tuners.lora.layer import ParamWrapper
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import ModulesToSaveWrapper
+
+    for layer in adapted_layers(adapted).values():
+        if isinstance(layer, ModulesToSaveWrapper):
+            odd = any(isinstance(each, BaseTunerLayer) for each in layer.modules())
+        else:
+            odd = isinstance(layer, ParamWrapper) or (
+                isinstance(layer, BaseTunerLayer) and hasattr(layer, "unload_and_optionally_merge_module")
+            )
+        if odd:
+            return type(layer).__name__
+    return None
+
+
+def adapted_layers(adapted: Any) -> dict[str, Any]:
+    """The outermost modules of PEFT by name."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    layers: dict[str, Any] = {}
+    for name, module in adapted.get_base_model().named_modules():
+        outer = name.startswith(tuple(f"{each}." for each in layers))
+        if not outer and isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper):
+            layers[name] = module
+    return layers
+
+
+def changed_parameters(layer: Any) -> list[str]:
+    """Names of the parameters of a plain module that merging may change."""
+    parameters = dict(_plain(layer).named_parameters())
+    if hasattr(layer, "original_module"):
+        return list(parameters)
+    biased = any(getattr(layer, "lora_bias", {}).values())
+    return [name for name, each in parameters.items() if name == "weight" or biased or not each.is_meta]
+
+
+def merge_parameter(layer: Any, parameter: str, read: Callable[[str], Any]) -> Any:
+    """A parameter of a layer as merging makes it; the layer is empty again afterwards.
+
+    Args:
+        layer: one of `adapted_layers`.
+        parameter: its name in the plain module.
+        read: gives the base model's weights by such a name.
+
+    Raises:
+        RunFailed: merging makes weights that are no numbers.
+        UsageError: this kind of adapter cannot be merged.
+    """
+    from torch import nn
+
+    plain = _plain(layer)
+    # What is trained in full needs nothing of the base model.
+    missing = [] if hasattr(layer, "modules_to_save") else list(plain.named_parameters())
+    empty = [(name, each) for name, each in missing if each.is_meta]
+    for name, _each in empty:
+        _put(plain, name, nn.Parameter(read(name), requires_grad=False))
+    merged = dict(_merge_layer(layer).named_parameters())[parameter].data
+    for name, each in empty:
+        _put(plain, name, each)
+    return merged
+
+
+def _put(module: Any, name: str, parameter: Any) -> None:
+    owner, _, last = name.rpartition(".")
+    setattr(module.get_submodule(owner), last, parameter)
+
+
+def _merge_layer(layer: Any) -> Any:
+    """The plain module with the adapter's changes."""
+    try:
+        if hasattr(layer, "unload_and_optionally_merge_module"):
+            return layer.unload_and_optionally_merge_module(merge=True, safe_merge=True, adapter_names=None)
+        layer.merge(safe_merge=True)
+        layer.merged_adapters.clear()  # its bias is made by merging again
+        return layer.get_base_layer()
+    except ValueError as error:
+        raise RunFailed("merging makes weights that are no numbers (NaN)", why=str(error)) from error
+    except (NotImplementedError, AttributeError, TypeError) as error:
+        raise UsageError("this kind of adapter cannot be merged", why=str(error)) from error
+
+
+def _plain(layer: Any) -> Any:
+    """The module of the base model that a module of PEFT stands for."""
+    return layer.original_module if hasattr(layer, "original_module") else layer.get_base_layer()
+
+
+def tied_names(inner: Any) -> tuple[str, str] | None:
+    """Names of the embedding and of the output layer that shares its weights; None when it has its own."""
+    first, last = inner.get_input_embeddings(), inner.get_output_embeddings()
+    if last is None or not getattr(inner.config.get_text_config(), TIE_KEY, getattr(inner.config, TIE_KEY, False)):
+        return None
+    names = {id(module): name for name, module in inner.named_modules()}
+    return f"{names[id(first)]}.weight", f"{names[id(last)]}.weight"

@@ -1,0 +1,172 @@
+"""The real llama.cpp: converter, llama-quantize and llama-mtmd-cli on the tiny model with llama.cpp's windows.
+
+It has to be built already: `model-garden export --setup gguf`, or LLAMA_CPP_DIR.
+"""
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import pytest
+
+from mg_tui.config import APP_NAME
+from mg_tui.core.errors import GardenError, UsageError
+from mg_tui.engine.export.gguf.gguf_file import read_gguf
+from mg_tui.engine.export.gguf.llama_cpp import LlamaCpp, find_llama_cpp
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+ROWS = 6
+
+
+class RecordingChannel:
+    """Stands in for a Channel: keeps what was said."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def send(self, event: str, **fields: Any) -> None:
+        self.events.append({"event": event, **fields})
+
+    def send_notice(self, text: str) -> None:
+        self.send("notice", text=text)
+
+
+@pytest.fixture(scope="module")
+def llama() -> LlamaCpp:
+    cache = Path(os.environ.get("GARDEN_TEST_CACHE") or platformdirs.user_cache_path(APP_NAME))
+    try:
+        return find_llama_cpp(cache)
+    except GardenError as error:
+        pytest.skip(f"{error.what}: {error.hint}")
+
+
+@pytest.fixture(scope="module")
+def base(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with the windows that llama.cpp has."""
+    folder = tmp_path_factory.mktemp("base") / "tiny-112"
+    shutil.copytree(tiny_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"]["window_size"] = 112
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Questions the tiny model knows; images of rows 1, 3 and 5 have to be resized, those of 2, 4 and 6 not."""
+    from mg_tui.data.synthetic.drawings import draw_image
+
+    folder = tmp_path_factory.mktemp("rows")
+    lines = []
+    for number in range(ROWS):
+        image, _facts = draw_image(random.Random(number), size=(112, 112) if number % 2 else (150, 170))
+        image.save(folder / f"{number}.png")
+        lines.append(json.dumps({"question": "Describe the picture.", "image": f"{number}.png", "response": "circle"}))
+    (folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    return folder / "rows.jsonl"
+
+
+@pytest.fixture(scope="module")
+def export(base: Path, rows: Path, llama: LlamaCpp, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    folder = tmp_path_factory.mktemp("exports")
+
+    def run(model: Path, name: str, **options: Any) -> tuple[Path, dict[str, Any]]:
+        from mg_tui.engine.export.gguf.export import GgufExporter
+
+        channel = RecordingChannel()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LLAMA_CPP_DIR", str(llama.source))
+            places = {"home": str(folder), "cwd": str(folder), "cache": str(folder / "cache")}
+            values = {"dataset": str(rows), "max_new_tokens": 16, "base_model": str(base), "min_agreement": 0.5}
+            request = {"model": str(model), "output": str(folder / name), **values, **places, **options}
+            GgufExporter(channel).export(request)  # type: ignore[arg-type]
+        return folder / name, channel.events[-1]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def exported(result: Path, export: Callable[..., Any]) -> tuple[Path, dict[str, Any]]:
+    return export(result, "mine", quantizations=["F16", "Q8_0", "Q4_K_M"])
+
+
+def verify(model: Path, against: Path, rows: Path, base: Path, llama: LlamaCpp, **options: Any) -> dict[str, Any]:
+    from mg_tui.engine.export.verify import Verifier
+
+    channel = RecordingChannel()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLAMA_CPP_DIR", str(llama.source))
+        places = {name: str(rows.parent) for name in ("home", "cwd", "cache")}
+        values = {"dataset": str(rows), "max_new_tokens": 16, "base_model": str(base), "device": "cpu", **places}
+        Verifier(channel).verify({"model": str(model), "against": str(against), **values, **options})  # type: ignore[arg-type]
+    return channel.events[-1]
+
+
+def test_the_files_answer_as_the_model_does(
+    exported: tuple[Path, dict[str, Any]], result: Path, rows: Path, base: Path, llama: LlamaCpp
+) -> None:
+    folder, record = exported
+    figures = {each["quantization"]: each for each in record["variants"]}
+    assert list(figures) == ["F16", "Q8_0", "Q4_K_M"]
+    # llama.cpp resizes images in another way; where there is nothing to resize, answers are the same.
+    assert all(each["row"] % 2 for each in figures["F16"]["differences"]) and figures["Q8_0"]["similarity"] > 0.7
+    assert figures["F16"]["adapter_changes"] > 0, "the rows show whether the adapter is applied"
+    heads = {each.name: read_gguf(each) for each in folder.glob("*.gguf")}
+    assert len(heads["mine-F16.gguf"].tensors) == 50 and len(heads["mmproj-mine-F16.gguf"].tensors) == 71
+    assert "Q8_0" in heads["mine-Q8_0.gguf"].types() and heads["mmproj-mine-F16.gguf"].is_projector
+    # Rows of 128 numbers are no multiple of 256, which Q4_K needs.
+    assert figures["Q4_K_M"]["fallback_tensors"] > 0
+    assert verify(result, folder / "mine-F16.gguf", rows, base, llama, min_agreement=0.5)["agrees"]
+
+
+def test_the_tower_of_another_model_is_reported_with_figures(
+    exported: tuple[Path, dict[str, Any]],
+    make_adapted: Callable[..., Any],
+    save: Callable[..., Path],
+    export: Callable[..., Any],
+    result: Path,
+    rows: Path,
+    base: Path,
+    llama: LlamaCpp,
+    tmp_path: Path,
+) -> None:
+    tower = save(make_adapted(target_modules=r".*visual\..*(qkv|proj|mlp\.\d)", strength=0.3), tmp_path / "tower")
+    other, _record = export(tower, "other", quantizations=["F16"], min_agreement=0.01)
+    record = verify(
+        result, exported[0] / "mine-F16.gguf", rows, base, llama, mmproj=str(other / "mmproj-other-F16.gguf")
+    )
+    assert not record["agrees"] and record["alike"] < ROWS and record["similarity"] < 1
+
+
+def test_an_adapter_of_the_language_part_is_a_file_of_its_own(
+    result: Path, export: Callable[..., Any], exported: tuple[Path, dict[str, Any]]
+) -> None:
+    folder, record = export(result, "beside", quantizations=["F16"], adapter=True)
+    assert len(read_gguf(folder / "beside-adapter.gguf").tensors) == 24
+    assert all(each["row"] % 2 for each in record["variants"][0]["differences"])
+    assert "--lora beside-adapter.gguf" in (folder / "run.sh").read_text()
+
+
+def test_a_tower_adapter_and_an_unknown_tokenizer_are_refused(
+    make_adapted: Callable[..., Any],
+    save: Callable[..., Path],
+    export: Callable[..., Any],
+    base: Path,
+    result: Path,
+    tmp_path: Path,
+) -> None:
+    tower = save(make_adapted(target_modules=r".*visual\.blocks.*(qkv|proj)"), tmp_path / "tower")
+    with pytest.raises(UsageError, match=r"llama\.cpp cannot have this adapter"):
+        export(tower, "refused", adapter=True)
+    other = tmp_path / "other"
+    shutil.copytree(base, other)
+    record = json.loads((other / "tokenizer.json").read_text())
+    record["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = r"\s+"
+    (other / "tokenizer.json").write_text(json.dumps(record))
+    with pytest.raises(UsageError, match="does not know this tokenizer"):
+        export(result, "refused", base_model=str(other))
