@@ -4,7 +4,8 @@ Later wins: built-in defaults, the user's `garden.toml` (the platform's configur
 `MODEL_GARDEN_*` in the environment, flags. `MODEL_GARDEN_HOME` names the home; `MODEL_GARDEN_TRAIN_LEARNING_RATE=1e-4`
 sets a default of `train-vision`. The keys of [paths], [ui], [runs] and [cost] are declared in `mg_tui.core.settings`,
 those of [train] and of each [presets.NAME] are the fields of TrainingSpec, those of [datasets.NAME] are in
-`mg_tui.core.named_datasets`; [filters] has filters of runs by name; [keys] names actions of the dashboard.
+`mg_tui.core.named_datasets`; [filters] has filters of runs by name; [keys] names actions of the dashboard; [notify]
+has URLs for messages by name, as MODEL_GARDEN_NOTIFY_NAME does.
 """
 
 import os
@@ -24,7 +25,7 @@ APP_NAME: Final = "model-garden"
 CONFIG_FILE_NAME: Final = "garden.toml"
 ENV_PREFIX: Final = "MODEL_GARDEN_"
 
-_OTHER_TABLES: Final = ("train", "presets", "datasets", "filters", "keys")
+_OTHER_TABLES: Final = ("train", "presets", "datasets", "filters", "keys", "notify")
 TABLES: Final = (*dict.fromkeys(setting.table for setting in SETTINGS), *_OTHER_TABLES)
 DEFAULT_ORIGIN: Final = "default"
 HOME_FLAG: Final = "--home"
@@ -43,6 +44,7 @@ class Settings:
         datasets: named datasets, by keys of `mg_tui.core.named_datasets.DATASET_KEYS`, as the files gave them.
         filters: filters of runs by name, as the files gave them.
         keys: keys of the dashboard's actions, by the action's id, with commas between several.
+        notify: URLs that messages are sent to, by name.
         sources: the files that were read, later ones over earlier ones.
         origins: where the value of each setting is from, by its id: a file, a variable, a flag, or "default"; and the
             file or variable of each entry of `[keys]` and `[train]`.
@@ -58,6 +60,7 @@ class Settings:
     datasets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     filters: Mapping[str, str] = field(default_factory=dict)
     keys: Mapping[str, str] = field(default_factory=dict)
+    notify: Mapping[str, str] = field(default_factory=dict, repr=False)
     sources: tuple[Path, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 
@@ -125,6 +128,7 @@ def load_settings(
         datasets=tables["datasets"],
         filters=tables["filters"],
         keys={action: keys if isinstance(keys, str) else ",".join(keys) for action, keys in tables["keys"].items()},
+        notify={**tables["notify"], **_notify_from_environment(environ)},
         sources=tuple(sources),
         origins=origins,
     )
@@ -221,6 +225,10 @@ def _check_table(name: str, table: dict[str, Any], where: str) -> None:
                 raise UsageError(
                     f'[keys] {action}: got {keys!r}; expected a key or a list of keys (e.g. "ctrl+r")', where=where
                 )
+    elif name == "notify":
+        for entry, url in table.items():
+            if not isinstance(url, str) or "://" not in url:  # the value is a secret, and not repeated
+                raise UsageError(f"[notify] {entry}: expected a URL (e.g. ntfy://TOPIC)", where=where)
     elif name == "filters":
         for entry, words in table.items():
             if not isinstance(words, str) or not words.strip():
@@ -273,6 +281,12 @@ def _dataset_table_keys() -> frozenset[str]:
     from mg_tui.core.named_datasets import DATASET_KEYS
 
     return frozenset(DATASET_KEYS)
+
+
+def _notify_from_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """MODEL_GARDEN_NOTIFY_PHONE is the entry `phone` of [notify]."""
+    prefix = f"{ENV_PREFIX}NOTIFY_"
+    return {name.removeprefix(prefix).lower(): url for name, url in environ.items() if name.startswith(prefix) and url}
 
 
 def _train_from_environment(environ: Mapping[str, str]) -> dict[str, Any]:

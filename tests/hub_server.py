@@ -187,7 +187,7 @@ class HubHandler(BaseHTTPRequestHandler):
             self._send(403, {"error": f'You don\'t have the rights to create a model under the namespace "{owner}"'})
             return
         if name in self.server.repositories:
-            self._send(409, {"error": "You already created this model repo"})
+            self._send(409, {"error": "You already created this model repo", "url": f"{self.server.url}/{name}"})
             return
         private = wanted.get("visibility") == "private" or bool(wanted.get("private"))
         self.server.add(name, {".gitattributes": b"*.safetensors filter=lfs\n"}, private=private)

@@ -92,7 +92,8 @@ def split_launch_fields(body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
 
 
 def require_allowed(garden: Garden, caller: Caller, spec: TrainingSpec) -> None:
-    """Refuse what this caller may not do with a spec: paths outside the roots, code from a checkpoint, trackers.
+    """Refuse what this caller may not do with a spec: paths outside the roots, code from a checkpoint, trackers,
+    messages, copies and commands.
 
     Raises:
         ApiError: it needs scope admin (403).
@@ -102,6 +103,11 @@ def require_allowed(garden: Garden, caller: Caller, spec: TrainingSpec) -> None:
         raise ApiError(403, "scope-too-small", "trust_remote_code: runs code of the checkpoint; needs scope admin.")
     if spec.report_to and not (garden.own_tokens or includes(caller.scope, "admin")):
         raise ApiError(403, "scope-too-small", "report_to: sends data elsewhere; needs scope admin.")
+    for name in ("notify", "sync", "when_done"):  # requests to other machines, and commands on this one
+        value = getattr(spec, name)
+        usual = garden.settings.train.get(name) or ()
+        if value and value not in (usual, (usual,), tuple(usual)) and not includes(caller.scope, "admin"):
+            raise ApiError(403, "scope-too-small", f"{name}: acts outside of the run; needs scope admin.")
     from mg_tui.data.mixture import parts_of
 
     named = garden.settings.datasets

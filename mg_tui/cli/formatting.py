@@ -78,6 +78,8 @@ def format_outcome(folder: RunFolder, view: RunView, state: RunState) -> list[st
     if state is RunState.STOPPED:
         path, by = view.result.get("checkpoint"), view.result.get("by")
         checkpoint = f"checkpoint {printable(str(path))}" if path else "no checkpoint"
+        took = view.result.get("checkpoint_seconds")
+        checkpoint += f", whole {took:.1f} s after the request" if path and isinstance(took, int | float) else ""
         line = f"stopped at step {view.step}" + (f" by {printable(str(by))}" if by else "") + f"; {checkpoint}"
         return [line, *([_resume_hint(folder)] if path else [])]
     outcome = describe_outcome(folder, view, state)

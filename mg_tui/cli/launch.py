@@ -58,6 +58,12 @@ def start_or_queue(
     if started.runs_ahead:
         ahead = pluralize(started.runs_ahead, "run")
         click.echo(runnable(f"behind   {ahead}; list them with `model-garden runs queue`"), err=True)
+    from mg_tui.runs.watch_request import read_watch_request
+
+    if (request := read_watch_request(folder.path)) is not None:
+        from mg_tui.cli.watch import wait_until_ready
+
+        wait_until_ready(folder.path, request)
 
 
 def detach_or_follow(folder: "RunFolder", *, detach: bool, attempts: int = 0, queued: bool = False) -> int:
@@ -100,11 +106,12 @@ def restart_queue(home: Path, *, resume: bool, thorough: bool = False) -> Restar
     Raises:
         GardenError: a run cannot be read or a process cannot be started.
     """
-    from mg_tui.runs import control, launch
+    from mg_tui.runs import control, launch, watcher_process
     from mg_tui.runs import queue as queues
     from mg_tui.runs.interrupted import resume_interrupted
 
     resumed = resume_interrupted(home, control.requester("resume_interrupted")) if resume else []
+    watcher_process.restart_watchers(home)
     return RestartedQueue(resumed, queues.restart_waiters(home, launch.start_waiter, thorough=thorough))
 
 

@@ -39,9 +39,11 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     "push": LazyCommand("mg_tui.cli.push", "push", "Push a model to the Hugging Face Hub, private by default."),
     "models": LazyCommand("mg_tui.cli.models", "models", "List results by score; delete and restore them."),
     "runs": LazyCommand("mg_tui.cli.runs", "runs", "List, show, follow, stop, resume and queue runs."),
+    "watch": LazyCommand("mg_tui.cli.watch", "watch", "Send messages about a run, copy it away, end the machine."),
     "api": LazyCommand("mg_tui.cli.api", "api", "Serve the REST API."),
     "tokens": LazyCommand("mg_tui.cli.tokens", "tokens", "List, create and revoke tokens of the API."),
     "cache": LazyCommand("mg_tui.cli.cache", "cache", "Show and clear the caches."),
+    "doctor": LazyCommand("mg_tui.cli.doctor", "doctor", "Check this machine and what is installed."),
     "plugins": LazyCommand("mg_tui.cli.plugins", "plugins", "List model families and plugin errors."),
     "completion": LazyCommand("mg_tui.cli.completion", "completion", "Print the completion script of a shell."),
 }
@@ -80,6 +82,11 @@ def cli(ctx: click.Context, home: Path | None) -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its code: 0, 1, 2, 3 or 130 (see `mg_tui.core.errors`)."""
+    if args is None:
+        from mg_tui.cli.secret_arguments import hide_secrets, reveal_secrets
+
+        hide_secrets()
+        args = reveal_secrets(sys.argv[1:])
     try:
         # Not standalone: click's own handling would print usage errors without our hints and hide exit codes.
         code = cli.main(args=args, prog_name="model-garden", standalone_mode=False)

@@ -129,3 +129,5 @@ def _print_preflight(result: "PreflightResult") -> None:
 
         if warnings := format_warnings(result.report):
             click.echo(runnable(f"check    {warnings}; see `model-garden datasets check` for the rows"), err=True)
+    for finding in result.machine:
+        click.echo(f"{finding.level:<8} {printable(runnable(finding.sentence))}", err=True)

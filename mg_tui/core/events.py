@@ -25,7 +25,8 @@ KINDS: Final[Mapping[str, str]] = {
     "started": "worker acquired the lock: pid, host, attempt (1, 2, ...), resumed_from (step or null), home, "
     "lifetime (boot, container: what no process outlives), heartbeat (seconds between two), versions",
     "finished": "run completed: steps, seconds, result (folder), result_step, metrics, what it used (see step)",
-    "stopped": "run stopped on request: step, checkpoint (folder or null), by, what it used (see step)",
+    "stopped": "run stopped on request: step, checkpoint (folder or null), checkpoint_seconds (from the request to a "
+    "whole checkpoint), by, what it used (see step)",
     "failed": "run failed: error, what, where, why, hint, cause (of a failed step), step, rows, "
     "images, exit_code, what it used (see step)",
     "spec_accepted": "a changed spec.json was accepted: spec_digest, spec (its values), by",

@@ -29,6 +29,7 @@ RUN_COLUMNS: Final = (
     RunColumn("dataset", "Dataset", "Dataset trained on.", default=False),
     RunColumn("eval_loss", "Eval loss", "Lowest evaluation loss.", default=False),
     RunColumn("time", "Time", "Time it ran.", default=False),
+    RunColumn("cost", "Cost", "Money so far, by the prices of [cost].", default=False),
     RunColumn("tags", "Tags", "Tags.", default=False),
     RunColumn("note", "Note", "First line of the note.", default=False),
 )

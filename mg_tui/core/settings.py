@@ -214,6 +214,15 @@ SETTINGS: Final = (
         low=0.0,
         high=1_000_000.0,
     ),
+    Setting(
+        "cost",
+        "per_hour",
+        "Price of an hour",
+        "Price of an hour of this machine, e.g. rental, whatever it computes; added to the other costs.",
+        "number",
+        low=0.0,
+        high=1_000_000.0,
+    ),
     Setting("cost", "currency", "Currency", "Currency of the amounts shown.", "text", "EUR"),
 )
 SETTINGS_BY_ID: Final[Mapping[str, Setting]] = {setting.id: setting for setting in SETTINGS}

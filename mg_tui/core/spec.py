@@ -30,6 +30,8 @@ CAPTION_PROMPT = "Describe this image."
 # What `keep_best` takes beside names of metrics, and `eval_metrics` beside them.
 BEST_LOSS, BEST_NONE = "loss", "none"
 AUTO_METRICS = "auto"
+# Who is told of a run and what happens around it: no part of what is trained, and so not of a result's metadata.
+UNATTENDED_FIELDS = frozenset({"notify", "sync", "when_done", "when_done_grace", "max_cost", "stop_grace"})
 
 
 class TrainingSpec(BaseModel):
@@ -779,6 +781,63 @@ class TrainingSpec(BaseModel):
         "tracker",
     )
 
+    # --- While you are away ------------------------------------------------------------------------------------------
+    notify: tuple[str, ...] = option(
+        (),
+        title="Notify",
+        help="Where to send messages about the run: a name of [notify] or a URL (ntfy://TOPIC, https://... for a "
+        "signed webhook, others with the extra `notify`). See docs/watching.md.",
+        group="While you are away",
+        example="phone",
+        synonyms="notification, alert, webhook, ntfy, slack, telegram, email",
+    )
+    sync: str | None = option(
+        None,
+        title="Sync to",
+        help="Copy each checkpoint and the result to a folder, user@host:path, s3://bucket/path or hf://owner/name.",
+        group="While you are away",
+        min_length=1,
+        example="s3://bucket/runs",
+        synonyms="backup, upload, hub_strategy, push_to_hub, rsync, s3",
+    )
+    when_done: str | None = option(
+        None,
+        title="When done",
+        help="Once the result is safe and synced: stop or terminate this rented machine (RunPod, Vast), or a command.",
+        group="While you are away",
+        min_length=1,
+        example="stop",
+        synonyms="autostop, shutdown, poweroff, down",
+    )
+    when_done_grace: float = option(
+        300.0,
+        title="Grace before when done",
+        help="Seconds in which `when_done` can still be cancelled.",
+        group="While you are away",
+        unit="seconds",
+        ge=0,
+    )
+    max_cost: float | None = option(
+        None,
+        title="Maximum cost",
+        help="Save a checkpoint and stop once the run has cost this much; needs a price in [cost].",
+        group="While you are away",
+        gt=0,
+        example="20",
+        synonyms="budget, max_price",
+    )
+    stop_grace: float | None = option(
+        None,
+        title="Stop grace",
+        help="Seconds between SIGTERM and the end of this machine: a step that would take longer is abandoned and the "
+        "checkpoint written without it. Default: the step is finished.",
+        group="While you are away",
+        unit="seconds",
+        gt=0,
+        example="10",
+        synonyms="spot, preemption, termination_grace_period",
+    )
+
     @field_validator("eval_split", mode="before")
     @classmethod
     def _parse_percentage(cls, value: Any) -> Any:
@@ -790,7 +849,7 @@ class TrainingSpec(BaseModel):
         except ValueError:
             return value
 
-    @field_validator("eval_metrics", mode="before")
+    @field_validator("eval_metrics", "notify", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         """Names separated by commas are several names."""

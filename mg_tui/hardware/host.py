@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,14 @@ def cgroup_memory(root: Path) -> tuple[int, int] | None:
         return max(used - int(stat.get("inactive_file", 0)), 0), allowed
     except (OSError, ValueError):  # no such cgroup, or "max": no limit
         return None
+
+
+def has_free_shared_memory(least: int = 2**30, *, folder: Path = Path("/dev/shm")) -> bool:
+    """Whether batches can be handed over in shared memory: at least `least` bytes of it are free."""
+    try:
+        return shutil.disk_usage(folder).free >= least
+    except OSError:
+        return False
 
 
 def usable_cores() -> int:

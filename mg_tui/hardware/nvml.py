@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from mg_tui.hardware import nvml_health
+from mg_tui.hardware import nvml_details, nvml_health
 from mg_tui.hardware.types import Gpu, GpuProcess
 
 _RETRY_SECONDS: Final = 10.0  # seconds between attempts to open a library that does not respond
@@ -50,6 +50,20 @@ class Nvml:
             _from_milli(self._query(self._api.nvmlDeviceGetTotalEnergyConsumption, handle)),
             _from_milli(self._query(self._api.nvmlDeviceGetPowerUsage, handle)),
         )
+
+    def read_details(self) -> tuple[nvml_details.DriverVersions, tuple[nvml_details.GpuDetails, ...]]:
+        """How driver and GPUs are set up; nothing is known where there are none. Never raises."""
+        if not self._open and not self._try_to_open():
+            return nvml_details.DriverVersions(), ()
+        handles = {index: self._query(self._api.nvmlDeviceGetHandleByIndex, index) for index in range(self._count())}
+        return nvml_details.read_driver_versions(self._query, self._api), tuple(
+            nvml_details.read_details(self._query, self._api, index, handle)
+            for index, handle in handles.items()
+            if handle is not None
+        )
+
+    def _count(self) -> int:
+        return int(self._query(self._api.nvmlDeviceGetCount) or 0)
 
     def close(self) -> None:
         """Shut NVML down; the next sample opens it again."""

@@ -17,10 +17,12 @@ from mg_tui.core.paths import is_remote
 from mg_tui.core.spec import AUTO_METRICS, BEST_LOSS, BEST_NONE, TrainingSpec
 from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
 from mg_tui.data.progress import Progress
+from mg_tui.runs.cost import PRICE_NAMES
 
 if TYPE_CHECKING:
     from mg_tui.data.checks.findings import CheckReport
     from mg_tui.data.dataset import Dataset
+    from mg_tui.doctor.findings import MachineFinding
     from mg_tui.families.registry import ResolvedModel
 
 
@@ -33,6 +35,8 @@ class PreflightResult:
         dataset, evaluation: the loaded datasets; `evaluation` is None when there is none.
         changes: spec values replaced by ones that are valid in every working directory.
         report: the check of the data; None when no family is installed for the model.
+        machine: warnings and problems of this machine that matter to the run (`model-garden doctor`); none of them
+            keeps it from starting.
     """
 
     model: "ResolvedModel"
@@ -40,6 +44,7 @@ class PreflightResult:
     evaluation: "Dataset | None"
     changes: Mapping[str, Any] = dataclass_field(default_factory=dict)
     report: "CheckReport | None" = None
+    machine: "tuple[MachineFinding, ...]" = ()
 
     def resolve_spec(self, spec: TrainingSpec) -> TrainingSpec:
         """`spec` with names in full: the worker runs in another directory without garden.toml. Aliases stay."""
@@ -69,9 +74,11 @@ def run_preflight(
         DataError: a dataset that cannot be read, or bad rows while `on_bad_row` is "stop".
         EnvironmentProblem: the base model is on the Hub, which cannot be reached.
     """
+    from mg_tui.doctor.examination import findings_for_run
     from mg_tui.families.registry import load_registry
 
     _require_possible(spec)
+    _require_watching(spec, settings, cwd)
     _require_metrics(spec)
     model = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True, choice=spec.family)
     if model.family is not None:
@@ -90,9 +97,9 @@ def run_preflight(
         from mg_tui.preflight.loaded_dataset_check import check_loaded_dataset
 
         report = check_loaded_dataset(resolved, settings, model, dataset, evaluation)
-    return PreflightResult(
-        model, dataset, evaluation, _resolved_names(spec, resolved, dataset, evaluation, cwd), report
-    )
+    changes = _resolved_names(spec, resolved, dataset, evaluation, cwd)
+    machine = findings_for_run(spec, settings.home, settings.cache)
+    return PreflightResult(model, dataset, evaluation, changes, report, machine)
 
 
 def _resolved_names(
@@ -135,6 +142,23 @@ def _require_possible(spec: TrainingSpec) -> None:
             f"optimizer: {spec.optimizer} requires a CUDA device",
             why="the run uses the CPU" if spec.device == "cpu" else "NVML finds no GPU on this machine",
             hint="give --optimizer adamw",
+        )
+
+
+def _require_watching(spec: TrainingSpec, settings: Settings, cwd: Path) -> None:
+    """Raise UsageError for an address, destination or command that cannot be used, or a budget without a price."""
+    import os
+
+    from mg_tui.runs.watch_request import separate_secrets
+    from mg_tui.watching.requirements import check_request
+
+    _public, request = separate_secrets(spec, settings.notify, cwd)
+    if request is not None:
+        check_request(request, os.environ)
+    if spec.max_cost is not None and not any(settings.cost.get(name) for name in PRICE_NAMES):
+        raise UsageError(
+            "max_cost: what a run costs is not known without a price",
+            hint="set one in garden.toml, e.g. [cost] per_hour = 2.50, or MODEL_GARDEN_COST_PER_HOUR",
         )
 
 

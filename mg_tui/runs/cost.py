@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from mg_tui.core.text import printable
 
+PRICE_NAMES: Final = ("per_kwh", "per_gpu_hour", "per_hour")
 _JOULES_PER_KWH: float = 3_600_000.0  # in a kilowatt hour
 
 
@@ -43,23 +44,43 @@ class Cost:
         return ", ".join(part for part in parts if part) or None
 
 
-def compute_cost(energy_j: float | None, gpu_seconds: float | None, prices: Mapping[str, Any]) -> Cost:
+def compute_cost(
+    energy_j: float | None, gpu_seconds: float | None, prices: Mapping[str, Any], seconds: float | None = None
+) -> Cost:
     """Compute the cost of a run.
 
     Args:
         energy_j: joules of the GPUs.
         gpu_seconds: seconds times GPUs.
-        prices: the [cost] table of the settings: `per_kwh`, `per_gpu_hour`, `currency`. Both costs are added; if a
-            price is set whose amount is unknown, `money` is None.
+        prices: the [cost] table of the settings: `per_kwh`, `per_gpu_hour`, `per_hour`, `currency`. The costs are
+            added; if a price is set whose amount is unknown, `money` is None.
+        seconds: of all attempts of the run together.
     """
     kwh = None if energy_j is None else energy_j / _JOULES_PER_KWH
     hours = None if gpu_seconds is None else gpu_seconds / 3600
-    priced = [(prices.get("per_kwh"), kwh), (prices.get("per_gpu_hour"), hours)]
+    priced = [
+        (prices.get("per_kwh"), kwh),
+        (prices.get("per_gpu_hour"), hours),
+        (prices.get("per_hour"), None if seconds is None else seconds / 3600),
+    ]
     owed = [(price, amount) for price, amount in priced if price is not None]
     money = None
     if owed and all(amount is not None for _, amount in owed):
         money = sum(float(price) * float(amount or 0.0) for price, amount in owed)
     return Cost(kwh, hours, money, str(prices.get("currency") or default_currency()))
+
+
+def cost_to_end(cost: Cost, seconds: float | None, eta_seconds: float | None) -> float | None:
+    """What a run will still cost at its cost per second so far; None when that, or its end, is not known.
+
+    Args:
+        cost: so far.
+        seconds: of all attempts together.
+        eta_seconds: seconds to the last step.
+    """
+    if cost.money is None or not seconds or eta_seconds is None:
+        return None
+    return cost.money / seconds * eta_seconds
 
 
 def default_currency() -> str:

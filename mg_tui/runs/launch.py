@@ -1,7 +1,6 @@
 """Starts workers and waiting processes that outlive their starter."""
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from mg_tui.core.errors import EnvironmentProblem, RunFailed
 from mg_tui.core.paths import expand_user, is_remote
-from mg_tui.runs import output_folder
+from mg_tui.runs import output_folder, watch_request, watcher_process
 from mg_tui.runs.caller_bounds import CallerBounds, bounded_environment
 from mg_tui.runs.control import ControlInbox
+from mg_tui.runs.detached import DetachedProcess, start_detached
 from mg_tui.runs.device_request import worker_environment
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.lock import RunLock
@@ -28,24 +28,13 @@ if TYPE_CHECKING:
 
 SpecT = TypeVar("SpecT", bound="BaseModel")
 
-# A shell in between, because a signal that is ignored stays ignored across `exec`, and because running Python code
-# between fork and exec can hang a process that has threads, which the dashboard is.
-_DETACH_COMMAND: Final = ("/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "model-garden")
-
 _LOCK_PATIENCE: Final = 0.5  # seconds: looking at a lock holds it for microseconds
 
 
-class _DetachedProcess(subprocess.Popen[bytes]):
-    """A process that outlives this object and this process."""
-
-    def __del__(self) -> None:
-        """Popen would warn about a process that is still running, which is intended."""
+_started_processes: dict[Path, DetachedProcess] = {}
 
 
-_started_processes: dict[Path, _DetachedProcess] = {}
-
-
-class HasHome(Protocol):
+class RunSettings(Protocol):
     """The part of the settings that is used."""
 
     @property
@@ -53,10 +42,15 @@ class HasHome(Protocol):
         """The home folder."""
         ...
 
+    @property
+    def notify(self) -> Mapping[str, str]:
+        """URLs that messages are sent to, by name."""
+        ...
+
 
 def create_run(
     spec: "TrainingSpec",
-    settings: HasHome,
+    settings: RunSettings,
     *,
     cwd: Path | None = None,
     run_id: str | None = None,
@@ -66,18 +60,24 @@ def create_run(
 
     Paths of the spec are made absolute relative to `cwd` (default: the working directory), since the worker runs in
     another folder; `cwd` is also the base of relative image paths. `run_id` and `bounds`: see `RunFolder.create`.
+    Secrets in it (URLs of notification services) go into a file of their own; see `mg_tui.runs.watch_request`.
 
     Raises:
-        UsageError: the output folder is not empty, not a folder, not writable, or reserved by another run.
+        UsageError: there is no such name in [notify], or the output folder is not empty, not a folder, not writable, or
+            reserved by another run.
         EnvironmentProblem: the run's folder cannot be created.
         Nothing is left behind in either case.
     """
     cwd = cwd or Path.cwd()
-    absolute = with_absolute_paths(spec, cwd)
+    public, request = watch_request.separate_secrets(spec, settings.notify, cwd)
+    absolute = with_absolute_paths(public, cwd)
     with output_folder.reserve_output_folder(absolute.output_dir, settings.home):
-        return RunFolder.create(
+        folder = RunFolder.create(
             settings.home, absolute, versions=package_versions(), cwd=cwd, run_id=run_id, bounds=bounds
         )
+    if request is not None:
+        watch_request.write_watch_request(folder.path, request)
+    return folder
 
 
 def check_output_dir(spec: "TrainingSpec", *, cwd: Path | None = None) -> None:
@@ -177,21 +177,19 @@ def _start_locked(
     handed, descriptors = lock.for_child()
     try:
         with folder.log_file.open("ab") as log:
-            process = _DetachedProcess(
-                [*_DETACH_COMMAND, *command(folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+            process = start_detached(
+                command(folder),
+                log=log,
                 cwd=folder.path,
-                env={**base, "PYTHONUNBUFFERED": "1", **environ, **handed},
-                pass_fds=descriptors,
+                environ={**base, **environ, **handed},
+                descriptors=descriptors,
             )
     except OSError as error:
         raise EnvironmentProblem(
             f"Cannot start the {folder.process}.", where=str(folder.path), why=error.strerror
         ) from error
     _started_processes[folder.path] = process
+    watcher_process.start_if_requested(folder)
     return process.pid
 
 

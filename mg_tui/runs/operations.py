@@ -16,6 +16,7 @@ from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.resume import ResumeTarget, commit_resume_target, find_resume_target
 from mg_tui.runs.state import RunState
 from mg_tui.runs.watch import RunWatch
+from mg_tui.runs.watch_request import with_secrets
 
 if TYPE_CHECKING:
     from mg_tui.core.spec import TrainingSpec
@@ -126,7 +127,7 @@ def rerun_spec(folder: RunFolder, changed: Mapping[str, Any], *, cwd: Path) -> R
 
     old = folder.spec_values()
     stands = {name: str(folder.spec_file) for name in old if name not in changed}
-    spec = TrainingSpec.parse({**old, **changed}, where=stands)
+    spec = TrainingSpec.parse({**with_secrets(folder.path, old), **changed}, where=stands)
     spec = launch.with_absolute_paths(spec, cwd)
     if "base_model" in changed and "/" in spec.base_model and (cwd / spec.base_model).is_dir():
         spec = spec.model_copy(update={"base_model": str((cwd / spec.base_model).absolute())})

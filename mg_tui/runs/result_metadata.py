@@ -17,10 +17,10 @@ from mg_tui.core.errors import UsageError
 from mg_tui.core.files import write_atomic
 from mg_tui.core.precision import DTypeName, QuantizationName
 from mg_tui.core.preprocessing import Preprocessing
-from mg_tui.core.spec import DEFAULT_MAX_PIXELS, DEFAULT_MIN_PIXELS, TrainingSpec
+from mg_tui.core.spec import DEFAULT_MAX_PIXELS, DEFAULT_MIN_PIXELS, UNATTENDED_FIELDS, TrainingSpec
+from mg_tui.runs.result_place import METADATA_FILE as METADATA_FILE
 from mg_tui.runs.versions import package_versions
 
-METADATA_FILE: Final = "model_garden.json"
 SCHEMA_VERSION: Final = 1
 
 ADAPTER_CONFIG: Final = "adapter_config.json"
@@ -128,7 +128,7 @@ def make_result_metadata(
         run=run,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         training=dict(training or {}),
-        spec=spec.model_dump(mode="json", include=set(spec.changed())),
+        spec=spec.model_dump(mode="json", include=set(spec.changed()) - UNATTENDED_FIELDS),
     )
 
 

@@ -10,7 +10,7 @@ from mg_tui.core.errors import GardenError, UsageError
 from mg_tui.core.paths import expand_user
 from mg_tui.core.text import closest_matches
 from mg_tui.runs.annotations import NO_ANNOTATIONS, AnnotationReader, Annotations, read_annotations
-from mg_tui.runs.cost import compute_cost
+from mg_tui.runs.cost import Cost, compute_cost, cost_to_end
 from mg_tui.runs.filtering import matches_filter
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.heartbeat import describe_silence
@@ -103,8 +103,21 @@ class RunSummary:
             "warnings": view.warning_count,
             "checkpoints": len(view.checkpoints),
             "best_step": view.best.step if view.best is not None else None,
-            **compute_cost(view.energy_j, view.gpu_seconds, prices or {}).as_dict(),
+            **self._cost_values(now, prices or {}),
         }
+
+    def cost(self, now: float, prices: Mapping[str, Any]) -> Cost:
+        """What it has used and cost so far, all attempts together."""
+        return compute_cost(self.view.energy_j, self.view.gpu_seconds, prices, self.elapsed_seconds(now))
+
+    def cost_to_end(self, now: float, prices: Mapping[str, Any]) -> float | None:
+        """What it will still cost; None while it is not running, or not known."""
+        eta = self.view.eta_seconds(now) if self.state is RunState.RUNNING else None
+        return cost_to_end(self.cost(now, prices), self.elapsed_seconds(now), eta)
+
+    def _cost_values(self, now: float, prices: Mapping[str, Any]) -> dict[str, Any]:
+        left = self.cost_to_end(now, prices)
+        return {**self.cost(now, prices).as_dict(), "cost_to_end": None if left is None else round(left, 4)}
 
 
 class RunStore:

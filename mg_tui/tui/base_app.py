@@ -76,7 +76,7 @@ class BaseApp(App[None]):
         self.run_rows: tuple[RunRow, ...] | None = None
         self.device_history = DeviceHistory()
         self.terminal_notices = TerminalNotices(self)
-        self.runs_feed = RunsFeed(self, settings.home, self.update_period)
+        self.runs_feed = RunsFeed(self, settings.home, self.update_period, settings.cost)
         self.run_commands = RunCommands(self, self.confirm, self.notify_error, self.runs_feed.resume)
         self.run_annotator = RunAnnotator(self.run_commands, self.ask_text)
         if is_over_ssh(os.environ) and "TEXTUAL_ANIMATIONS" not in os.environ:

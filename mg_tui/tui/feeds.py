@@ -6,7 +6,8 @@ quitting. A problem is posted once, not once per period.
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.message import Message
@@ -16,6 +17,7 @@ from mg_tui.core.errors import describe_exception
 from mg_tui.tui.posting import post
 
 if TYPE_CHECKING:
+    from mg_tui.doctor.findings import MachineFinding
     from mg_tui.hardware.sampler import DeviceSampler
     from mg_tui.hardware.types import DeviceSnapshot
 
@@ -26,6 +28,14 @@ class DevicesUpdated(Message):
     def __init__(self, snapshot: "DeviceSnapshot") -> None:
         super().__init__()
         self.snapshot = snapshot
+
+
+class MachineExamined(Message):
+    """What the doctor found."""
+
+    def __init__(self, findings: "Sequence[MachineFinding]") -> None:
+        super().__init__()
+        self.findings = findings
 
 
 class FeedFailed(Message):
@@ -118,3 +128,16 @@ class DeviceFeed(Feed):
 
             self._sampler = DeviceSampler(self._run_pids)
         return DevicesUpdated(self._sampler.sample())
+
+
+class MachineExaminer(threading.Thread):
+    """Runs the checks of `model-garden doctor` once and posts what they found."""
+
+    def __init__(self, target: MessagePump, home: Path, cache: Path) -> None:
+        super().__init__(daemon=True, name="MachineExaminer")
+        self._target, self._home, self._cache = target, home, cache
+
+    def run(self) -> None:
+        from mg_tui.doctor.examination import examine_machine
+
+        post(self._target, MachineExamined(examine_machine(self._home, self._cache)))

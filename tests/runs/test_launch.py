@@ -5,15 +5,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from mg_tui.core.errors import EnvironmentProblem, RunFailed, UsageError
 from mg_tui.core.spec import TrainingSpec
-from mg_tui.runs import control, launch
+from mg_tui.runs import control, detached, launch
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.follow import follow
 from mg_tui.runs.journal import JournalWriter
@@ -27,6 +27,7 @@ from mg_tui.runs.watch import RunWatch
 @dataclass(frozen=True)
 class Settings:
     home: Path
+    notify: Mapping[str, str] = field(default_factory=dict)
 
 
 @pytest.fixture
@@ -313,7 +314,7 @@ def test_what_cannot_be_started(folder: RunFolder, monkeypatch: pytest.MonkeyPat
     def refuse(*_args: object, **_more: object) -> None:
         raise OSError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(launch, "_DetachedProcess", refuse)
+    monkeypatch.setattr(detached, "DetachedProcess", refuse)
     with pytest.raises(EnvironmentProblem, match="Cannot start the training process"):
         launch.start_worker(folder)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mg_tui.doctor.findings import MachineFinding
 from mg_tui.hardware.types import DeviceSnapshot, Gpu, GpuProcess, Host, MigInstance
 from mg_tui.tui.widgets.device_blocks import gpu_lines
 from mg_tui.tui.widgets.runs.device_strip import device_lines
@@ -157,3 +158,20 @@ def test_a_driver_that_vanishes_is_a_band_and_not_the_end(tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [True] * 9
+
+
+@pytest.mark.asyncio
+async def test_the_devices_screen_shows_what_the_doctor_found(home, dashboard, text, until, monkeypatch) -> None:
+    found = [
+        MachineFinding("python", "Python", "ok", "3.13"),
+        MachineFinding("gpu-ecc", "GPU 0", "problem", "3 [red]errors\x1b[31m", "reset it"),
+        MachineFinding("shm", "shared memory", "warning", "0.1 GiB free", "start the container with --shm-size 8g"),
+    ]
+    monkeypatch.setattr("mg_tui.doctor.examination.examine_machine", lambda *_folders: found)
+    app = dashboard(home)
+    async with app.run_test(size=(100, 40)) as pilot:
+        await pilot.press("d")
+        await until(pilot, lambda: "1 check in order" in text(app))
+        screen = text(app)
+    assert screen.index("3 [red]errors") < screen.index("0.1 GiB free"), "problems come first"
+    assert "try: reset it" in screen and "--shm-size 8g" in screen and "\x1b" not in screen

@@ -41,7 +41,7 @@ def nothing_starts(monkeypatch) -> None:
         monkeypatch.setattr(f"mg_tui.runs.{name}", refuse, raising=False)
     answering = fake_engine({**showcase_engine().script, "merge": EnvironmentProblem("This test merges nothing.")})
     monkeypatch.setattr("mg_tui.runs.engine_process.EngineProcess", answering)
-    monkeypatch.setattr("mg_tui.runs.launch._DetachedProcess", refuse, raising=False)
+    monkeypatch.setattr("mg_tui.runs.detached.DetachedProcess", refuse)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 

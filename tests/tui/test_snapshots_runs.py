@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mg_tui.doctor.findings import MachineFinding
 from mg_tui.hardware.sampler import DeviceSampler
 from mg_tui.hardware.types import DeviceSnapshot, Gpu, GpuProcess, Host
 from mg_tui.runs.folder import RunFolder
@@ -47,6 +48,12 @@ GPUS = (
 _RUN_ID = re.compile(r"\b(\d{8}-\d{6})-[a-z0-9]{4}-")
 
 
+MACHINE = [
+    MachineFinding("torch", "torch", "ok", "2.15.0"),
+    MachineFinding("shm", "shared memory", "warning", "0.1 GiB free", "start the container with --shm-size 8g"),
+]
+
+
 @pytest.fixture
 def still(monkeypatch):
     """A clock that stands, devices that are always the same, and no other places than this one."""
@@ -56,6 +63,7 @@ def still(monkeypatch):
     monkeypatch.setattr("mg_tui.tui.widgets.bars.PLACES", PLACES[:1])
     monkeypatch.setattr("mg_tui.tui.widgets.runs.run_table.time", lambda: NOW)
     monkeypatch.setattr(DeviceSampler, "sample", lambda self: DeviceSnapshot(GPUS, HOST, None, NOW))
+    monkeypatch.setattr("mg_tui.doctor.examination.examine_machine", lambda *_folders: MACHINE)
 
 
 @pytest.fixture
@@ -203,6 +211,7 @@ async def test_devices(full, dashboard, size, text, until, compared) -> None:
         await _list(app, pilot, until, text, "d")
         await until(pilot, lambda: "throttled" in text(app))
         screen = app.screen
+        await until(pilot, lambda: screen.query_one("MachineFindings")._findings is not None)
         screen._feed.pause()
         app.device_history = history = DeviceHistory()
         for second in range(0, 100, 5):

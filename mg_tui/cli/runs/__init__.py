@@ -22,6 +22,7 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     "restore": LazyCommand("mg_tui.cli.runs.trash", "restore", "Bring removed runs back."),
     "trash": LazyCommand("mg_tui.cli.runs.trash", "trash", "List removed runs, or delete them."),
     "resume": LazyCommand("mg_tui.cli.runs.resume", "resume", "Resume a stopped, interrupted, failed or crashed run."),
+    "fetch": LazyCommand("mg_tui.cli.runs.fetch", "fetch", "Bring back a run that was copied away with --sync."),
     "rerun": LazyCommand("mg_tui.cli.runs.resume", "rerun", "Start a new run from an existing run's spec."),
     "replay": LazyCommand("mg_tui.cli.runs.watch", "replay", "Replay a run's journal."),
     "queue": LazyCommand("mg_tui.cli.runs.queue", "queue", "List queued runs."),

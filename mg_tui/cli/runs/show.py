@@ -49,7 +49,7 @@ def list_(
             runnable("No runs yet; start one with `model-garden train-vision` or `model-garden demo`."), err=True
         )
         return
-    for line in format_table(summaries, now, width=terminal_width(), columns=chosen):
+    for line in format_table(summaries, now, width=terminal_width(), columns=chosen, prices=settings.cost):
         click.echo(line)
     print_resume_hint(summaries)
 

@@ -17,28 +17,34 @@ from mg_tui.cli.formatting import (
 from mg_tui.cli.tables import format_noted_rows
 from mg_tui.core.run_columns import RUN_COLUMNS_BY_KEY
 from mg_tui.core.text import one_line, printable
-from mg_tui.runs.cost import compute_cost
 from mg_tui.runs.heartbeat import explain_silence
 from mg_tui.runs.records import SavedCheckpoint
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunSummary
+from mg_tui.runs.watcher_process import describe_watching
 
 _COLUMNS: Final = ("id", "state", "step", "loss", "time", "eta", "model")
-_RIGHT: Final = frozenset({"progress", "step", "loss", "eval_loss", "time", "eta", "age"})
+_RIGHT: Final = frozenset({"progress", "step", "loss", "eval_loss", "time", "eta", "age", "cost"})
 _MAX_WARNINGS: Final = 10
 
 
 def format_table(
-    summaries: Sequence[RunSummary], now: float, *, width: int | None, columns: Sequence[str] = ()
+    summaries: Sequence[RunSummary],
+    now: float,
+    *,
+    width: int | None,
+    columns: Sequence[str] = (),
+    prices: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """A heading and one line per run, cut to `width` columns if set; problems are on a line of their own.
 
     `columns`: keys of `mg_tui.core.run_columns`; by default the usual ones, with names and tags if a run was given any.
+    `prices`: the settings' [cost] table.
     """
     columns = columns or _usual_columns(summaries)
     titles = [RUN_COLUMNS_BY_KEY[key].title for key in columns]
     right = [RUN_COLUMNS_BY_KEY[key].title for key in columns if key in _RIGHT]
-    cells = [[_format_cell(run, key, now) for key in columns] for run in summaries]
+    cells = [[_format_cell(run, key, now, prices or {}) for key in columns] for run in summaries]
     return format_noted_rows(titles, cells, [run.problem for run in summaries], width=width, right=right)
 
 
@@ -73,7 +79,7 @@ def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[
             if view.latest_step.get("device_memory_peak")
             else None,
         ),
-        ("used", compute_cost(view.energy_j, view.gpu_seconds, prices).summary),
+        ("used", _format_cost(run, now, prices)),
         (
             "skipped",
             f"{view.skipped_rows} rows; see {folder.skipped_rows_file.name}" if view.skipped_rows else None,
@@ -85,8 +91,16 @@ def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[
     newest = {decision.what: decision for decision in view.decisions}  # of the latest attempt
     lines += [one_line(f"chose    {d.what}: {d.value} ({d.why})") for d in newest.values()]
     lines += _warning_lines(run)
+    lines += [one_line(f"watch    {line}") for line in describe_watching(folder.path)]
     last = format_outcome(folder, view, run.state)
     return [*lines, "", *last] if last else lines
+
+
+def _format_cost(run: RunSummary, now: float, prices: Mapping[str, Any]) -> str | None:
+    """What a run has used, and what it will still cost."""
+    cost, left = run.cost(now, prices), run.cost_to_end(now, prices)
+    more = f"; about {left:,.2f} {printable(cost.currency or '')} more to the end" if left is not None else ""
+    return f"{cost.summary}{more}" if cost.summary else None
 
 
 def _usual_columns(summaries: Sequence[RunSummary]) -> tuple[str, ...]:
@@ -95,7 +109,7 @@ def _usual_columns(summaries: Sequence[RunSummary]) -> tuple[str, ...]:
     return (*_COLUMNS[:1], *renamed, *_COLUMNS[1:-1], *tagged, *_COLUMNS[-1:])
 
 
-def _format_cell(run: RunSummary, key: str, now: float) -> str:
+def _format_cell(run: RunSummary, key: str, now: float, prices: Mapping[str, Any]) -> str:
     view = run.view
     match key:
         case "id":
@@ -119,6 +133,8 @@ def _format_cell(run: RunSummary, key: str, now: float) -> str:
         case "age":
             changed = view.ended_at or view.started_at or view.created_at
             return UNKNOWN if changed is None else format_duration(now - changed)
+        case "cost":
+            return run.cost(now, prices).formatted_money or UNKNOWN
         case "tags":
             return " ".join(f"#{tag}" for tag in run.annotations.tags)
         case "note":

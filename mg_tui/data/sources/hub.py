@@ -107,7 +107,7 @@ class HubSource(Source):
         if isinstance(value, Mapping):
             path = value.get("path")
             if set(value) == {"bytes", "path"} and value["bytes"] is None and isinstance(path, str) and "://" in path:
-                import fsspec  # type: ignore[import-untyped]
+                import fsspec
 
                 with fsspec.open(path, "rb") as file:
                     return {"bytes": file.read(), "path": path.rpartition("/")[2]}

@@ -4,7 +4,6 @@ It continues across epochs and starts at any step, so that a resumed run reads n
 """
 
 import contextlib
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -117,14 +116,6 @@ def _identity(item: StepBatch) -> StepBatch:
 
 def _to_arrays(item: StepBatch) -> StepBatch:
     return item.map_values(lambda value: value.numpy() if torch.is_tensor(value) else value)
-
-
-def has_free_shared_memory(least: int = 2**30) -> bool:
-    """Whether batches can be handed over in shared memory: at least `least` bytes of it are free."""
-    try:
-        return shutil.disk_usage("/dev/shm").free >= least
-    except OSError:
-        return False
 
 
 def _init_worker(_worker: int) -> None:

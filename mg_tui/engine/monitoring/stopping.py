@@ -60,11 +60,16 @@ class StopHandler:
     Attributes:
         stop_by: who requested a stop, or None.
         stop_now: whether to stop without a checkpoint.
+        signal_at: when SIGTERM arrived, in monotonic seconds; None when the stop was requested otherwise.
+        checkpoint_seconds: from the request of a stop to a whole checkpoint; None before there is one.
     """
 
     def __init__(self, folder: RunFolder, journal: JournalWriter, lock: RunLock | None = None):
         self.stop_by: str | None = None
         self.stop_now = False
+        self.signal_at: float | None = None
+        self.checkpoint_seconds: float | None = None
+        self._stop_at: float | None = None
         self._folder = folder
         self._journal = journal
         self._lock = lock
@@ -136,6 +141,17 @@ class StopHandler:
         requested, self._checkpoint_requested = self._checkpoint_requested, False
         return requested
 
+    def stop_for_budget(self, spent: str) -> None:
+        """Request a stop, with a checkpoint, because the run has cost what it may."""
+        if self.stop_by is None:
+            self._journal.write("decision", what="stop", value="max_cost", why=f"the run has cost {spent}")
+            self._request_stop(f"max_cost ({spent})", now=False)
+
+    def note_checkpoint(self) -> None:
+        """A checkpoint is whole that a stopped run can be resumed from."""
+        if self._stop_at is not None and self.checkpoint_seconds is None:
+            self.checkpoint_seconds = round(time.monotonic() - self._stop_at, 3)
+
     def _accept(self, request: ControlRequest) -> None:
         self._journal.write("request", request=request.request, by=request.by)
         if request.request == "checkpoint":
@@ -146,8 +162,11 @@ class StopHandler:
     def _request_stop(self, by: str, *, now: bool) -> None:
         self.stop_now = self.stop_now or now or self.stop_by is not None
         self.stop_by = self.stop_by or by
+        self._stop_at = self._stop_at or time.monotonic()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGTERM:
+            self.signal_at = self.signal_at or time.monotonic()
         self._request_stop(f"signal {signal.Signals(number).name}", now=False)
         self._on_wake(number, frame)
 

@@ -52,7 +52,7 @@ def save_run_result(
         import torch
 
         model.to(getattr(torch, placement.dtype))
-    cost = compute_cost(used.get("energy_j"), used.get("gpu_seconds"), prices)
+    cost = compute_cost(used.get("energy_j"), used.get("gpu_seconds"), prices, history.seconds)
     saved = save_result(
         model,
         context.processor,

@@ -10,6 +10,7 @@ from transformers import TrainerCallback
 
 from mg_tui.engine.inference.training_samples import SampleWriter
 from mg_tui.engine.monitoring import step_checks
+from mg_tui.engine.monitoring.budget import Budget
 from mg_tui.engine.monitoring.stopping import StopHandler
 from mg_tui.engine.monitoring.watchdog import Watchdog
 from mg_tui.engine.run.due_work import DueWork
@@ -22,7 +23,8 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     """Writes `step` and `eval` events, generates samples, and handles requests between steps.
 
     `trainer` is set once it exists. `used` returns the GPU usage of the run so far. `due_work` is what an earlier
-    attempt left undone of the step the run resumes from; `early_stopping` is set for a run that may end early.
+    attempt left undone of the step the run resumes from; `early_stopping` is set for a run that may end early, `budget`
+    for one that may cost only so much.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self._watchdog = Watchdog(journal)
         self.due_work = DueWork()
         self.early_stopping: EarlyStopping | None = None
+        self.budget: Budget | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start to watch for stalls, and do what an earlier attempt left undone."""
@@ -112,7 +115,10 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         if state.global_step >= state.max_steps and self.trainer.eval_batches is not None:
             control.should_evaluate = True
         self._watchdog.step(state.global_step, loss=facts.loss, seconds=seconds, host_memory=used["host_memory"])
+        self.trainer.stop_grace.end_step()
         self._stopper.poll()
+        if self.budget is not None and (spent := self.budget.exceeded()) is not None:
+            self._stopper.stop_for_budget(spent)
         if self._stopper.pop_checkpoint_request():
             control.should_save = True
         if self._stopper.stop_by is not None:

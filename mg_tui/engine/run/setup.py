@@ -16,7 +16,7 @@ from mg_tui.engine.batching.batches import PaddedLayout, StepDataset, StepLayout
 from mg_tui.engine.batching.feature_cache import FeatureCache
 from mg_tui.engine.batching.image_files import FileFacts
 from mg_tui.engine.batching.pixel_codec import PixelCodec
-from mg_tui.engine.batching.step_stream import StepStream, choose_worker_count, has_free_shared_memory
+from mg_tui.engine.batching.step_stream import StepStream, choose_worker_count
 from mg_tui.engine.compute import optimizations
 from mg_tui.engine.compute.activation_checkpointing import checkpoint_activations
 from mg_tui.engine.compute.optimizations import DecisionFields
@@ -34,6 +34,7 @@ from mg_tui.families.contract import Collator, LoadRequest, Preprocessing, Unsup
 from mg_tui.families.defaults import require_effective_limits
 from mg_tui.families.family import ModelFamily
 from mg_tui.families.registry import ResolvedModel, load_registry
+from mg_tui.hardware.host import has_free_shared_memory
 from mg_tui.preflight.token_counter import counter_identity
 
 

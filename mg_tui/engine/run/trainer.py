@@ -29,6 +29,7 @@ from mg_tui.engine.compute.loss import evaluation_loss_sum
 from mg_tui.engine.compute.objective import Objective
 from mg_tui.engine.monitoring import step_checks
 from mg_tui.engine.monitoring.step_metrics import StepMetrics
+from mg_tui.engine.monitoring.stop_grace import StopGrace
 from mg_tui.engine.monitoring.stopping import StopHandler
 from mg_tui.engine.run.answer_metrics import AnswerMetrics, AnswerScores
 from mg_tui.engine.run.distributed import GradientSync
@@ -52,6 +53,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         answer_metrics: answers and scores the held-out examples at an evaluation; the scores are in `answer_scores`.
         tolerate_bad_rows: skip examples that can no longer be read.
         label_smoothing: see `loss.token_loss_sum`.
+        stop_grace: decides whether a step is finished after SIGTERM; by default it always is.
         make_groups: makes the optimizer's parameter groups from a model and the names of its parameters with weight
             decay; returns None for a single learning rate.
         arguments: what `transformers.Trainer` takes.
@@ -71,6 +73,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         answer_metrics: AnswerMetrics | None = None,
         tolerate_bad_rows: bool = False,
         label_smoothing: float = 0.0,
+        stop_grace: StopGrace | None = None,
         make_groups: "Callable[[Any, list[str]], list[dict[str, Any]] | None] | None" = None,
         **arguments: Any,
     ):
@@ -78,6 +81,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         self.eval_batches = eval_batches
         self.store = store
         self.stopper = stopper
+        self.stop_grace = stop_grace or StopGrace(None, stopper)
         self.journal = journal
         self.vision = vision
         self.answer_metrics = answer_metrics
@@ -156,6 +160,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
             StopRequested: a stop without a checkpoint was requested.
         """
         model.train()
+        self.stop_grace.begin_step()
         facts, step = self.step_metrics, self.state.global_step + 1
         # One all-reduce, before anything can fail on a single rank.
         (supervised,) = self.gradient_sync.all_reduce_sums(inputs.supervised)
@@ -206,8 +211,9 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
     def _run_micro_batches(self, model: Any, inputs: StepBatch, scale: float) -> torch.Tensor:
         total = torch.zeros((), dtype=torch.float32, device=self.args.device)
         with self.gradient_sync.no_sync(model):
-            for part in inputs.micro_batches:
+            for number, part in enumerate(inputs.micro_batches):
                 self.stopper.poll()
+                self.stop_grace.check(number, len(inputs.micro_batches))
                 total += self._forward_backward(model, part, scale)
         return total
 
@@ -290,7 +296,17 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
     # --- checkpoints ------------------------------------------------------------------------------------------------
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if self.is_world_process_zero():
+            started = time.monotonic()
             self.store.save(self.state.global_step, self._write_checkpoint_files)
+            self.stop_grace.checkpoint_seconds = time.monotonic() - started
+        self.stopper.note_checkpoint()
+
+    def save_without_step(self) -> None:
+        """Write the checkpoint of the last whole step, after one was abandoned; the gradients are discarded."""
+        self.model.zero_grad(set_to_none=True)
+        self.stop_grace.restore_random()
+        if self.state.global_step > 0:
+            self._save_checkpoint(self.model, None)
 
     def _write_checkpoint_files(self, folder: Path) -> None:
         """Write everything that a resume needs into a folder."""

@@ -16,7 +16,7 @@ from mg_tui.data.policy import read_policy
 from mg_tui.engine.batching import rows
 from mg_tui.engine.compute import malloc
 from mg_tui.engine.monitoring.run_history import RunHistory, read_run_history
-from mg_tui.engine.monitoring.stopping import StopHandler
+from mg_tui.engine.monitoring.stopping import StopHandler, StopRequested
 from mg_tui.engine.run import due_work, gc_pause, training_arguments, training_data
 from mg_tui.runs import checkpoint_format
 from mg_tui.runs.caller_bounds import read_caller_bounds
@@ -237,7 +237,9 @@ class TrainingRun:
     ) -> "GardenTrainer":
         from mg_tui.engine.checkpointing.checkpoint_store import CheckpointStore, expected_checkpoint_bytes
         from mg_tui.engine.inference.training_samples import SampleWriter, choose_sample_examples
+        from mg_tui.engine.monitoring.budget import Budget
         from mg_tui.engine.monitoring.gpu_usage import GpuUsage, gpu_uuids_in_use
+        from mg_tui.engine.monitoring.stop_grace import StopGrace
         from mg_tui.engine.run import evaluation_setup
         from mg_tui.engine.run.answer_metrics import best_by
         from mg_tui.engine.run.parameter_groups import parameter_groups
@@ -294,22 +296,35 @@ class TrainingRun:
             answer_metrics=answer_metrics,
             tolerate_bad_rows=spec.on_bad_row == "skip",
             label_smoothing=spec.label_smoothing,
+            stop_grace=StopGrace(spec.stop_grace, self.stopper),
             make_groups=lambda model, decayed: parameter_groups(model, context.family, spec, decayed),
         )
         reporter.trainer = self._trainer
         if self.resume_from is not None:
             reporter.due_work = self._find_due_work(self._start_step, total, self._history)
         reporter.early_stopping = evaluation_setup.make_early_stopping(spec, self._history, self._start_step)
+        reporter.budget = Budget(spec.max_cost, self.settings.cost, self.gpu_usage, self._history.seconds)
         self._reporter = reporter
         return self._trainer
 
     def _train(self, trainer: "GardenTrainer", total: int) -> None:
         ended_early = self._reporter.early_stopping is not None and self._reporter.early_stopping.reason is not None
         if self._start_step < total and not ended_early:
-            trainer.train(resume_from_checkpoint=str(self.resume_from) if self.resume_from else None)
+            self._train_or_abandon(trainer)
         elif self.resume_from is not None:  # training had ended before the result could be saved
             trainer.restore_finished(self.resume_from)
             self._reporter.do_due_work(self.step)
+
+    def _train_or_abandon(self, trainer: "GardenTrainer") -> None:
+        """Train; a step that is abandoned for a stop leaves the checkpoint of the one before."""
+        from mg_tui.engine.monitoring.stop_grace import StepAbandoned
+
+        try:
+            trainer.train(resume_from_checkpoint=str(self.resume_from) if self.resume_from else None)
+        except StepAbandoned as abandoned:
+            self.journal.write("warning", what=f"step {self.step + 1} was abandoned for the stop", why=abandoned.why)
+            trainer.save_without_step()
+            raise StopRequested(self.stopper.stop_by or "a request") from None
 
     def _find_due_work(self, step: int, total: int, history: RunHistory) -> due_work.DueWork:
         evaluates = getattr(self._trainer, "eval_batches", None) is not None

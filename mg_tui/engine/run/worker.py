@@ -123,6 +123,8 @@ class _Worker:
         except StopRequested as stopped:
             stopper.poll(raise_on="never")
             reached = self._stop_position(training)
+            if stopper.checkpoint_seconds is not None:
+                reached["checkpoint_seconds"] = stopper.checkpoint_seconds
             usage = _gpu_usage(training)
             write_final_event(self.journal, "stopped", **reached, **usage, by=stopper.stop_by or stopped.by)
             return 0

@@ -84,6 +84,7 @@ ACTIONS: Final = (
     _action("rerun", ("R",), "Run again", "Open the form of a new run with these options.", "again", 6),
     _action("replay", ("v",), "Replay", "Replay the run's journal at any speed.", "replay", 6),
     _action("chat", ("C",), "Chat with the result", "Ask the model that the run made.", "chat", 3),
+    _action("keep_machine", ("K",), "Keep the machine", "Cancel what happens when the run is done (when_done)."),
     _action("rename", ("T",), "Rename the run", "Give the run another name; its id stays."),
     _action("note", ("N",), "Note", "Write a note on the run."),
     _action("tags", ("t",), "Tags", "Change the tags of the run."),

@@ -7,12 +7,17 @@ from mg_tui.runs import json_store
 from mg_tui.tui.new.draft import RunDraft
 
 FILE_NAME: Final = "draft.json"
+_SECRET_FIELDS: Final = frozenset({"notify", "sync", "when_done"})
 
 
 def save_draft(home: Path, draft: RunDraft) -> None:
-    """Keep the values that were set in the form, valid or not, and the folder that relative paths start from."""
+    """Keep the values that were set in the form, valid or not, and the folder that relative paths start from.
+
+    Addresses of notification services and commands may have secrets in them, and are not kept.
+    """
     if draft.typed_values or (home / FILE_NAME).exists():
-        json_store.save(home / FILE_NAME, {"values": draft.typed_values, "cwd": str(draft.cwd)})
+        values = {name: value for name, value in draft.typed_values.items() if name not in _SECRET_FIELDS}
+        json_store.save(home / FILE_NAME, {"values": values, "cwd": str(draft.cwd)})
 
 
 def restore_draft(home: Path, draft: RunDraft) -> bool:

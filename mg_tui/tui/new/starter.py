@@ -15,6 +15,7 @@ from mg_tui.tui.posting import post
 
 if TYPE_CHECKING:
     from mg_tui.core.spec import TrainingSpec
+    from mg_tui.doctor.findings import MachineFinding
     from mg_tui.runs.operations import StartedRun
 
 _PROGRESS_SECONDS: Final = 0.25  # between two progress messages
@@ -38,11 +39,11 @@ class PreflightFailed(Message):
 
 
 class RunStarted(Message):
-    """The run is started or queued, without `skipped_rows` bad rows."""
+    """The run is started or queued, without `skipped_rows` bad rows; `machine`: what the doctor found that matters."""
 
-    def __init__(self, launched: "StartedRun", skipped_rows: int) -> None:
+    def __init__(self, launched: "StartedRun", skipped_rows: int, machine: "Sequence[MachineFinding]" = ()) -> None:
         super().__init__()
-        self.launched, self.skipped_rows = launched, skipped_rows
+        self.launched, self.skipped_rows, self.machine = launched, skipped_rows, machine
 
 
 class SampleDatasetMade(Message):
@@ -106,7 +107,8 @@ class RunStarter(threading.Thread):
         launched = operations.start_or_queue(
             folder, control.requester("dashboard"), gpus=self._gpus, in_queue=self._in_queue
         )
-        self._post(RunStarted(launched, len({problem.row for problem in preflight.dataset.problems})))
+        skipped = len({problem.row for problem in preflight.dataset.problems})
+        self._post(RunStarted(launched, skipped, preflight.machine))
 
     def _progress(self, done: int, total: int) -> None:
         if self._cancelled:

@@ -75,6 +75,17 @@ class RunCommands:
 
         self.run_in_thread(row.title, job)
 
+    def keep_machine(self, row: "RunRow") -> None:
+        """Cancel what happens when the run is done."""
+
+        def job() -> str:
+            from mg_tui.runs import watcher_process
+
+            watcher_process.cancel_ending(row.folder.path)
+            return "cancelled: the machine keeps running when the run is done"
+
+        self.run_in_thread(row.title, job)
+
     def toggle_hold(self, row: "RunRow") -> None:
         """Hold a queued run, or release it."""
 
@@ -103,11 +114,12 @@ class RunCommands:
         the settings say so."""
 
         def job() -> str:
-            from mg_tui.runs import interrupted, launch, model_trash, queue, trash
+            from mg_tui.runs import interrupted, launch, model_trash, queue, trash, watcher_process
 
             resumed = interrupted.resume_interrupted(settings.home, _requester()) if settings.resume_interrupted else []
             trash.empty_expired(settings.home)
             model_trash.empty_expired(settings.home)
+            watcher_process.restart_watchers(settings.home)
             restarted = queue.restart_waiters(settings.home, launch.start_waiter)
             lines = [f"{folder.id} was interrupted and is running again" for folder in resumed]
             return "\n".join([*lines, *(f"{folder.id} is queued again" for folder in restarted)])

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from textual.message import Message
 from textual.message_pump import MessagePump
@@ -48,9 +48,12 @@ class RunsFeed(Feed):
 
     subject = "the list of runs"
 
-    def __init__(self, target: MessagePump, home: Path, seconds: float) -> None:
+    def __init__(
+        self, target: MessagePump, home: Path, seconds: float, prices: "Mapping[str, Any] | None" = None
+    ) -> None:
+        """`prices`: the settings' [cost] table."""
         super().__init__(target, seconds)
-        self._home = home
+        self._home, self._prices = home, prices
         self._store: RunStore | None = None
         self._last_rows: tuple[RunRow, ...] | None = None
 
@@ -71,6 +74,7 @@ class RunsFeed(Feed):
                 problem=run.problem,
                 silent_seconds=run.silent_seconds,
                 annotations=run.annotations,
+                prices=self._prices,
             )
             for run in self._store.refresh()
         )

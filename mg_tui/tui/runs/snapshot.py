@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from mg_tui.core.text import one_line
 from mg_tui.runs.annotations import NO_ANNOTATIONS, Annotations
-from mg_tui.runs.cost import compute_cost
+from mg_tui.runs.cost import Cost, compute_cost, cost_to_end
 from mg_tui.runs.filtering import matches_filter
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.heartbeat import describe_silence, explain_silence
@@ -19,6 +19,7 @@ from mg_tui.runs.outcome import Outcome, describe_outcome
 from mg_tui.runs.records import optional_text
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import Decision, LossEvaluation, RunView, RunWarning, Sample, SavedCheckpoint
+from mg_tui.runs.watcher_process import describe_watching
 from mg_tui.tui.text_charts import bucket_means, exponential_mean
 
 CURVE_POINTS: Final = 96
@@ -52,6 +53,7 @@ class RunRow:
     eval_loss: float | None = None  # the lowest
     elapsed: float | None = None  # seconds that it ran
     annotations: Annotations = NO_ANNOTATIONS
+    cost: str = ""  # money so far, with its currency; empty without a price
     named: bool = True  # False: the title is made of dataset, model and the end of the id
 
     @property
@@ -107,6 +109,7 @@ class RunDetail:
     plan: Mapping[str, Any] = field(default_factory=dict)
     outcome: Outcome | None = None
     cost: str = ""
+    watching: tuple[str, ...] = ()  # what is done around the run while nobody looks
 
 
 def build_row(
@@ -119,8 +122,12 @@ def build_row(
     problem: str | None = None,
     annotations: Annotations = NO_ANNOTATIONS,
     silent_seconds: float | None = None,
+    prices: Mapping[str, Any] | None = None,
 ) -> RunRow:
-    """The list's view of a run at `now` (Unix seconds). `silent_seconds`: see `RunWatch`."""
+    """The list's view of a run at `now` (Unix seconds).
+
+    `silent_seconds`: see `RunWatch`; `prices`: the settings' [cost] table.
+    """
     if silent_seconds is not None:
         problem = f"{describe_silence(silent_seconds)}: {explain_silence(view.pid, view.host)}"
     total = view.total_steps
@@ -151,7 +158,20 @@ def build_row(
         eval_loss=min((item.loss for item in view.evals if isfinite(item.loss)), default=None),
         elapsed=_elapsed(view, state, now),
         annotations=annotations,
+        cost=_cost(view, state, now, prices or {}).formatted_money or "",
     )
+
+
+def _cost(view: RunView, state: RunState, now: float, prices: Mapping[str, Any]) -> Cost:
+    return compute_cost(view.energy_j, view.gpu_seconds, prices, _elapsed(view, state, now))
+
+
+def _cost_text(row: RunRow, view: RunView, now: float, prices: Mapping[str, Any]) -> str:
+    """What a run has used and cost, and what it will still cost."""
+    cost = _cost(view, row.state, now, prices)
+    left = cost_to_end(cost, row.elapsed, row.eta)
+    more = f", about {left:,.2f} more to the end" if left is not None and row.state is RunState.RUNNING else ""
+    return f"{cost.summary}{more}" if cost.summary else ""
 
 
 def _elapsed(view: RunView, state: RunState, now: float) -> float | None:
@@ -250,5 +270,6 @@ def build_detail(
         spec=spec,
         plan=dict(view.plan),
         outcome=describe_outcome(row.folder, view, row.state),
-        cost=compute_cost(view.energy_j, view.gpu_seconds, prices or {}).summary or "",
+        cost=_cost_text(row, view, now, prices or {}),
+        watching=tuple(one_line(text, limit=300) for text in describe_watching(row.folder.path)),
     )

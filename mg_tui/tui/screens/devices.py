@@ -1,4 +1,4 @@
-"""Every GPU in full, the host, and what each did lately."""
+"""Every GPU in full, the host, what each did lately, and what the doctor found."""
 
 from typing import ClassVar
 
@@ -7,12 +7,13 @@ from textual.binding import BindingType
 
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.device_history import METRICS
-from mg_tui.tui.feeds import DeviceFeed, DevicesUpdated
+from mg_tui.tui.feeds import DeviceFeed, DevicesUpdated, MachineExamined, MachineExaminer
 from mg_tui.tui.screens.base import GardenScreen
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
 from mg_tui.tui.widgets.chart import Chart
 from mg_tui.tui.widgets.device_blocks import DeviceBlocks
 from mg_tui.tui.widgets.device_chart import device_plots
+from mg_tui.tui.widgets.machine_findings import MachineFindings
 from mg_tui.tui.widgets.scroll_box import ScrollBox
 
 
@@ -28,7 +29,7 @@ class DevicesScreen(GardenScreen[None]):
 
     def compose(self) -> ComposeResult:
         yield TopBar()
-        yield ScrollBox(DeviceBlocks(), id="devices")
+        yield ScrollBox(DeviceBlocks(), MachineFindings(), id="devices")
         yield Chart()
         yield KeyBar()
 
@@ -36,6 +37,8 @@ class DevicesScreen(GardenScreen[None]):
         self.query_one(TopBar).breadcrumb = "devices"
         self._feed = DeviceFeed(self, self.dashboard.device_period, self._run_pids)
         self.call_after_refresh(self._feed.start)
+        settings = self.dashboard.settings
+        self.call_after_refresh(MachineExaminer(self, settings.home, settings.cache).start)
 
     def on_unmount(self) -> None:
         self._feed.stop()
@@ -60,6 +63,9 @@ class DevicesScreen(GardenScreen[None]):
     def action_metric_back(self) -> None:
         self._metric = (self._metric - 1) % len(METRICS)
         self._draw_chart()
+
+    def on_machine_examined(self, message: MachineExamined) -> None:
+        self.query_one(MachineFindings).show_findings(message.findings)
 
     def action_back(self) -> None:
         self.dashboard.pop_screen()

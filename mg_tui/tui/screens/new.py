@@ -1,17 +1,21 @@
 """The form of a new run with its actions."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from textual.binding import BindingType
 from textual.widgets import Input
 
 from mg_tui.core.errors import GardenError
+from mg_tui.core.program import runnable
+from mg_tui.core.text import one_line
 from mg_tui.tui import formatting
 from mg_tui.tui.actions import actions_in, bindings
 from mg_tui.tui.new.starter import PreflightFailed, RunStarted, SampleDatasetMade, SampleDatasetMaker
 from mg_tui.tui.screens.new_form import NewRunForm
 from mg_tui.tui.widgets.new.estimate_pane import EstimatePane
+
+_MAX_MACHINE_NOTES: Final = 3  # findings of the machine that are shown when a run starts; the devices screen has all
 
 
 class NewRunScreen(NewRunForm):
@@ -67,6 +71,9 @@ class NewRunScreen(NewRunForm):
         if started.skipped_rows:
             rows = formatting.count(started.skipped_rows, "bad row")
             self.notify(f"{rows} skipped; see skipped_rows.jsonl in the run's folder.")
+        for finding in started.machine[:_MAX_MACHINE_NOTES]:
+            text, bad = one_line(runnable(finding.sentence)), finding.level == "problem"
+            self.notify(text, severity="error" if bad else "warning", timeout=12, markup=False)
         await self.app.switch_mode("runs")
         self.dashboard.runs_feed.resume()
         if launched.queued:

@@ -201,6 +201,9 @@ class RunScreen(ChartKeys, CheckpointActions):
     def action_checkpoint(self) -> None:
         self._with_detail(lambda detail: self.dashboard.run_commands.save_checkpoint(detail.row))
 
+    def action_keep_machine(self) -> None:
+        self._with_detail(lambda detail: self.dashboard.run_commands.keep_machine(detail.row))
+
     def action_resume(self) -> None:
         self._with_detail(lambda detail: self.dashboard.run_commands.resume(detail.row))
 

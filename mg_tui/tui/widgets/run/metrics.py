@@ -237,6 +237,7 @@ def _run_counts(detail: RunDetail) -> list[tuple[str, str]]:
         ("best eval", "" if best is None else f"{formatting.loss(best.loss)} at step {best.step}"),
         ("checkpoints", "" if newest is None else f"{len(detail.checkpoints)}, newest at step {newest}"),
         ("used", detail.cost),
+        *(("watch", text) for text in detail.watching),
         ("estimate", "" if estimate is None else f"{formatting.size(estimate)} of device memory"),
         ("warnings", str(detail.warning_count) if detail.warning_count else ""),
         ("examples", "" if examples is None else f"{examples:,}" if isinstance(examples, int) else str(examples)),

@@ -84,6 +84,7 @@ class RunTable(Table["RunRow"]):
         _column("dataset", 14, grow=1, max_width=30),
         _column("eval_loss", 9, align_right=True),
         _column("time", 7, align_right=True),
+        _column("cost", 10, align_right=True),
         _column("tags", 10, grow=1, max_width=30),
         _column("note", 14, grow=2, max_width=60),
     )
@@ -150,6 +151,8 @@ def _optional_cell(row: "RunRow", key: str) -> Content:
             return Content(formatting.loss(row.eval_loss))
         case "time":
             return Content(formatting.duration(row.elapsed) if row.elapsed is not None else "")
+        case "cost":
+            return Content(row.cost)
         case "tags":
             return tags_text(row)
         case _:

@@ -1,0 +1,1 @@
+"""Checks of the machine and of what is installed, for `model-garden doctor`, the dashboard and the preflight."""
