@@ -82,7 +82,7 @@ def load_run_context(spec: TrainingSpec, cache: Path | None = None) -> RunContex
     preprocessing = Preprocessing(spec.min_pixels, spec.max_pixels, spec.system_prompt)
     hub = {"revision": spec.revision, "trust_remote_code": spec.trust_remote_code}
     processor = family.load_processor(family, resolved.source, preprocessing, **hub)
-    if family.has_default_processor:
+    if family.has_default_processor or family.image_size is not None:
         require_effective_limits(family, processor, preprocessing)
     collator = family.make_collator(family, processor, preprocessing, train_on_prompt=spec.train_on_prompt)
     measure, measure_reason = token_counts.choose_token_measure(

@@ -1,0 +1,22 @@
+"""The conformance kit on a tiny random checkpoint of the real classes."""
+
+from pathlib import Path
+
+import pytest
+from mg_qwen3_5 import QWEN3_5
+
+from mg_tui.families.testing import check_family, check_family_live
+from mg_tui.families.tiny_checkpoints import make_tiny_checkpoint
+
+
+def test_the_declaration_is_sound() -> None:
+    assert check_family(QWEN3_5) == []
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_checkpoint(QWEN3_5, tmp_path_factory.mktemp("qwen3_5"))
+
+
+def test_the_kit_finds_nothing(checkpoint: Path) -> None:
+    assert check_family_live(QWEN3_5, checkpoint) == []
