@@ -26,6 +26,7 @@ def man_page() -> str:
     """The page in roff."""
     lines = [
         '.TH MODEL-GARDEN 1 "" "Model Garden" "User Commands"',
+        ".ad l",  # long words of choices cannot be adjusted on both sides
         ".SH NAME",
         r"model\-garden \- fine-tune vision-language models on your own GPU box",
         ".SH SYNOPSIS",

@@ -295,7 +295,7 @@ def patch_objective(case: StepCase, model: Any) -> Iterator[Any]:
         mock.patch.object(fused_cross_entropy, "_chunk_loss", chunk),
         mock.patch.object(fused_cross_entropy, "CHUNK_BYTES", fused_cross_entropy.CUDA_CHUNK_BYTES),
         mock.patch.object(torch, "unique", unique),
-        mock.patch.object(attention, "cut_blocks", lambda _ends: trees),
+        mock.patch.object(attention, "cut_blocks", lambda _ends, **_options: trees),
         mock.patch.object(FakeTensor, "tolist", lambda _ends: []),
     ):
         yield objective.Objective(model)
@@ -306,7 +306,7 @@ def forward_inputs(case: StepCase, model: Any, dtype: torch.dtype) -> tuple[dict
 
     Images are encoded here, without a graph where the tower is frozen.
     """
-    from mg_tui.engine.batching.vision_inputs import _PooledOutput
+    from mg_tui.families.image_features import EncoderOutput
 
     batch: dict[str, Any] = {
         "input_ids": torch.zeros(case.rows, case.length, dtype=torch.long),
@@ -323,7 +323,7 @@ def forward_inputs(case: StepCase, model: Any, dtype: torch.dtype) -> tuple[dict
     pixels = torch.zeros(case.patches, 3 * 2 * 14**2)
     with torch.set_grad_enabled(not frozen):
         observed = tower(pixels.type(dtype), grid_thw=None, **vision_layout(case)).pooler_output
-    batch["mm_encoder_outputs"] = {"image": _PooledOutput([observed])}
+    batch["mm_encoder_outputs"] = {"image": EncoderOutput([observed])}
     return batch, pixels
 
 

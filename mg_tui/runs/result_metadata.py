@@ -57,7 +57,8 @@ class ResultMetadata(_FrozenModel):
 
     `kind` says what the folder holds: an adapter, a model trained in full, or a model with its adapter merged in.
     `dtype` and `quantization` are those of training. `training` are numbers from the run, `spec` the options that were
-    not at their defaults, `merge` what the comparison after a merge measured.
+    not at their defaults, `merge` what the comparison after a merge measured. `image_token_side`, only beside GGUF files, is
+    the side in pixels of the square that a token of an image covers.
     """
 
     schema_version: Literal[1] = Field(default=SCHEMA_VERSION, validation_alias="schema", serialization_alias="schema")
@@ -79,6 +80,7 @@ class ResultMetadata(_FrozenModel):
     training: dict[str, Any] = {}
     spec: dict[str, Any] = {}
     merge: dict[str, Any] = {}
+    image_token_side: int | None = Field(default=None, ge=1)
     assumed: bool = Field(default=False, exclude=True)
 
     @property
@@ -138,7 +140,8 @@ def write_result_metadata(folder: Path, metadata: ResultMetadata) -> None:
     Raises:
         OSError: it could not be written.
     """
-    record = metadata.model_dump(mode="json", by_alias=True)
+    unused = {"image_token_side"} if metadata.image_token_side is None else set()
+    record = metadata.model_dump(mode="json", by_alias=True, exclude=unused)
     write_atomic(folder / METADATA_FILE, (json.dumps(record, ensure_ascii=False, indent=2) + "\n").encode())
 
 

@@ -46,6 +46,9 @@ READY_EVENT = {
     "device": "cpu",
     "dtype": "float32",
     "quantization": "none",
+    "min_pixels": 3136,
+    "max_pixels": 1003520,
+    "limits_from": "trained",
 }
 ANSWER_EVENT = {
     "event": "answer",
@@ -106,6 +109,7 @@ def test_json_is_one_record(fake: type[FakeEngineChild], image_file: Path, capsy
     )
     record = json.loads(capsys.readouterr().out)
     assert record["answer"] == ANSWER_EVENT["answer"] and record["tokens"] == 3 and record["base_model"] == "tiny"
+    assert (record["min_pixels"], record["max_pixels"], record["limits_from"]) == (3136, 1003520, "trained")
     assert len(fake.requests[2]["images"]) == 2 and "event" not in record
 
 

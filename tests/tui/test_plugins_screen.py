@@ -57,7 +57,7 @@ async def test_metric_plugins_with_their_metrics_and_why_one_is_broken(
     async with app.run_test(size=size) as pilot:
         table = await _open(app, pilot, until)
         assert [row.status for row in table.rows[-2:]] == [good, bad]
-        assert "contains" in text(app) and "✗ 1 broken" in text(app)
+        assert "✗ 1 broken" in text(app)
         table.move(len(table.rows) - 2)
         await until(pilot, lambda: "Contains a reference" in text(app) and "contains 3" in text(app))
         await pilot.press("j")
@@ -76,7 +76,8 @@ async def test_a_broken_one_says_why_and_hostile_text_does_nothing(
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         table = await _open(app, pilot, until)
-        await pilot.press("j")
+        table.move(next(at for at, row in enumerate(table.rows) if row.status is broken))
+        await pilot.press("j", "k")
         assert table.current is not None and table.current.status is broken
         await until(pilot, lambda: "ImportError" in text(app))
         assert "✗ broken" in text(app) and "1 broken" in text(app) and "– disabled" in text(app)

@@ -20,7 +20,6 @@ from mg_tui.runs.servers import ServerFolder
 COMMAND: Final = "llama-server"
 LOG_FILE: Final = "llama-server.log"
 _NAME: Final = "served"
-_SIDE_OF_TOKEN: Final = 28  # pixels of the square that one image token of Qwen2-VL and 2.5-VL covers
 # Its own defaults (top_k 40, min_p 0.05) would change sampled answers.
 _NEUTRAL: Final = {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0}
 
@@ -81,9 +80,10 @@ def llama_command(
 ) -> list[str]:
     """The command line, with the limits of images' areas that are saved beside the file."""
     words = [program, "--model", str(file), "--mmproj", str(vision), "--alias", _NAME]
-    area, least, most = _SIDE_OF_TOKEN**2, facts.get("min_pixels"), facts.get("max_pixels")
-    if isinstance(least, int) and isinstance(most, int):  # rounded as in exports
-        words += ["--image-min-tokens", str(max(1, -(-least // area))), "--image-max-tokens", str(max(1, most // area))]
+    side, least, most = (facts.get(name) for name in ("image_token_side", "min_pixels", "max_pixels"))
+    if isinstance(side, int) and isinstance(least, int) and isinstance(most, int):  # rounded as in exports
+        fewest, largest = max(1, -(-least // side**2)), max(1, most // side**2)
+        words += ["--image-min-tokens", str(fewest), "--image-max-tokens", str(largest)]
     if spec.device == "cpu":
         words += ["--n-gpu-layers", "0"]
     if spec.batch_size is not None:

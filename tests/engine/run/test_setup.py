@@ -107,7 +107,7 @@ def test_code_of_a_checkpoint_and_its_revision_are_asked_for_as_the_spec_says(
         return QWEN2_5_VL.load_model(family, replace(request, revision=None, trust_remote_code=False))
 
     class Registry:
-        def resolve(self, name: str, *, revision: str | None, fetch: bool) -> Any:
+        def resolve(self, name: str, *, revision: str | None, fetch: bool, choice: str) -> Any:
             asked.append(("config", revision, False))
             family = replace(QWEN2_5_VL, load_processor=load_processor, load_model=load_model)
             return replace(load_registry().resolve(name), family=family)

@@ -53,7 +53,7 @@ def folder(tmp_path: Path) -> ServerFolder:
 def gguf(tmp_path: Path) -> Path:
     for name in ("demo-q8_0.gguf", "mmproj-demo-f16.gguf"):
         (tmp_path / name).write_bytes(b"GGUF")
-    facts = {"min_pixels": 784 * 4, "max_pixels": 784 * 64, "system_prompt": "Be brief."}
+    facts = {"image_token_side": 28, "min_pixels": 784 * 4, "max_pixels": 784 * 64, "system_prompt": "Be brief."}
     (tmp_path / "model_garden.json").write_text(json.dumps(facts))
     return tmp_path / "demo-q8_0.gguf"
 

@@ -137,7 +137,8 @@ class GgufExporter:
             )
             write_gguf_files(staging, exported)
             copy_licenses(job.source, staging)
-            write_result_metadata(staging, metadata)
+            side = asker.limits.side if asker.limits is not None else None
+            write_result_metadata(staging, metadata.model_copy(update={"image_token_side": side}))
         return exported
 
     def _ask_model(self, job: GgufJob, loaded: LoadedModel) -> _Expected:

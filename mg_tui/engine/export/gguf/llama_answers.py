@@ -34,11 +34,15 @@ class LlamaFiles:
 
 @dataclass(frozen=True, slots=True)
 class ImageTokenLimits:
-    """The least and the most tokens of an image, as llama.cpp counts them; `exact` if pixels divide evenly."""
+    """The least and the most tokens of an image, as llama.cpp counts them; `exact` if pixels divide evenly.
+
+    `side` is that of the square a token covers, in pixels.
+    """
 
     least: int
     most: int
     exact: bool
+    side: int
 
     @property
     def options(self) -> list[str]:
@@ -74,7 +78,7 @@ def image_token_limits(processor: Any, preprocessing: Preprocessing) -> ImageTok
     area = (patch * merge) ** 2
     least, most = -(-preprocessing.min_pixels // area), preprocessing.max_pixels // area
     exact = least * area == preprocessing.min_pixels and most * area == preprocessing.max_pixels
-    return ImageTokenLimits(max(least, 1), max(most, 1), exact)
+    return ImageTokenLimits(max(least, 1), max(most, 1), exact, patch * merge)
 
 
 def as_questions(examples: Sequence[Example], system_prompt: str | None) -> list[LlamaQuestion]:
