@@ -146,7 +146,9 @@ def test_list_has_the_versions_of_pyproject(variant: str) -> None:
     assert differing == set(), "run `uv run python docker/export_requirements.py`"
     unpinned = {name for name in listed if name not in pinned and not export.OF_TORCH.match(name)}
     # What unsloth needs in other versions than the other lists, so that no constraint fits both.
-    allowed = {"transformers", "huggingface-hub", "fsspec", "s3fs", "dill", "multiprocess"} if "unsloth" in variant else set()
+    allowed = (
+        {"transformers", "huggingface-hub", "fsspec", "s3fs", "dill", "multiprocess"} if "unsloth" in variant else set()
+    )
     assert unpinned <= allowed
 
 

@@ -205,10 +205,15 @@ def test_s3(run: RunFolder, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    from huggingface_hub import constants
+
     with HubServer() as server:
         server.start()
-        for name, value in {"HF_ENDPOINT": server.url, "HF_TOKEN": WRITE_TOKEN, "HF_HUB_DISABLE_XET": "1"}.items():
+        for name, value in {"HF_ENDPOINT": server.url, "HF_TOKEN": WRITE_TOKEN}.items():
             monkeypatch.setenv(name, value)
+        # The client reads these when it is imported; the stand-in speaks LFS.
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
         yield server
         server.shutdown()

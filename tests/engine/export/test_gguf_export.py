@@ -127,6 +127,7 @@ def test_a_result_is_exported_with_a_table_of_its_quantizations(
     assert options[-1] == "<__media__>What is\\n in 0?", "text is passed on as it is"
 
 
+@pytest.mark.slow
 def test_the_script_runs_the_command_wherever_the_folder_is(
     result: Path, llama: Any, run_export: Any, tmp_path: Path
 ) -> None:
@@ -151,6 +152,7 @@ def test_the_script_runs_the_command_wherever_the_folder_is(
     assert shlex.split((moved / "run.sh").read_text().splitlines()[-1])[0] == "exec"
 
 
+@pytest.mark.slow
 def test_a_conversion_that_answers_otherwise_is_not_kept(
     result: Path, answers: dict[str, str], llama: Any, run_export: Any, tmp_path: Path
 ) -> None:
@@ -179,6 +181,7 @@ def test_what_the_converter_loses_is_noticed(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_converter_that_fails_has_the_last_word(result: Path, llama: Any, run_export: Any, tmp_path: Path) -> None:
     folder = llama()
     (folder / "fails").touch()
@@ -226,6 +229,7 @@ def test_a_missing_llama_cpp_and_a_full_disk_are_noticed_first(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_rows_that_llama_mtmd_cli_cannot_be_asked_are_left_out(
     result: Path, rows: Path, llama: Any, run_export: Any, tmp_path: Path
 ) -> None:
@@ -286,6 +290,7 @@ def test_a_gguf_file_is_verified_with_the_tower_beside_it_or_a_named_one(
     assert named["alike"] == 1
 
 
+@pytest.mark.slow
 def test_files_that_are_of_another_kind_are_refused_by_verify(
     result: Path, base: Path, rows: Path, llama: Any, run_export: Any, tmp_path: Path
 ) -> None:
@@ -303,6 +308,7 @@ def test_files_that_are_of_another_kind_are_refused_by_verify(
         run_verify(result, file, rows, base, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_file_that_does_not_load_is_reported_row_by_row(
     result: Path, base: Path, rows: Path, llama: Any, run_export: Any, tmp_path: Path
 ) -> None:
