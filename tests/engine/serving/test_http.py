@@ -186,7 +186,16 @@ def test_a_body_that_is_no_json_is_refused_in_openais_shape(running: RunningServ
     assert response.status_code == 400 and response.json()["error"]["message"] == "The body is not valid JSON."
 
 
-def test_a_client_that_goes_away_ends_its_answer(running: RunningServer, image_files: list[str]):
+def test_a_client_that_goes_away_ends_its_answer(
+    running: RunningServer, image_files: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    step = running.engine._step
+
+    def slow_step() -> None:
+        time.sleep(0.2)  # no answer ends before its client goes away
+        step()
+
+    monkeypatch.setattr(running.engine, "_step", slow_step)
     stream = running.client().chat.completions.create(
         model="mine", messages=question([data_uri(image_files[0])], QUESTIONS[3]), max_tokens=2_000, stream=True
     )
