@@ -57,8 +57,8 @@ class ResultMetadata(_FrozenModel):
 
     `kind` says what the folder holds: an adapter, a model trained in full, or a model with its adapter merged in.
     `dtype` and `quantization` are those of training. `training` are numbers from the run, `spec` the options that were
-    not at their defaults, `merge` what the comparison after a merge measured. `image_token_side`, only beside GGUF files,
-    is the side in pixels of the square that a token of an image covers.
+    not at their defaults, `merge` what the comparison after a merge measured. `image_token_side`, beside GGUF files
+    only, is the side in pixels of the square that a token of an image covers.
     """
 
     schema_version: Literal[1] = Field(default=SCHEMA_VERSION, validation_alias="schema", serialization_alias="schema")
