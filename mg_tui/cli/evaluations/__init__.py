@@ -145,17 +145,10 @@ def resume(ctx: click.Context, evaluation: str, gpus: str | None, detach: bool, 
 @click.pass_obj
 def rm(settings: Settings, evaluation: tuple[str, ...], yes: bool) -> None:
     """Delete evaluations with their answers. Running ones cannot be deleted."""
-    from mg_tui.cli.runs.trash import confirm
+    from mg_tui.cli.runs.trash import delete_folders
     from mg_tui.runs.evaluations import EvaluationFolder
-    from mg_tui.runs.remove import remove_run
-    from mg_tui.runs.store import find_run
 
-    folders = list(dict.fromkeys(find_run(settings.home, ref, EvaluationFolder) for ref in evaluation))
-    if not yes:
-        confirm(f"delete {', '.join(folder.id for folder in folders)}?")
-    for folder in folders:
-        remove_run(folder, permanently=True)
-        click.echo(f"deleted {printable(folder.id)}", err=True)
+    delete_folders(settings, evaluation, EvaluationFolder, yes=yes)
 
 
 @evaluations.command("write-rows")

@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +13,9 @@ from mg_tui.config import Settings
 from mg_tui.core.errors import UsageError
 from mg_tui.core.program import runnable
 from mg_tui.core.text import pluralize, printable
+
+if TYPE_CHECKING:
+    from mg_tui.runs.folder import RunFolder
 
 YES_OPTION = click.option("--yes", "-y", is_flag=True, help="Skip the confirmation.")
 
@@ -77,6 +82,19 @@ def trash(settings: Settings, empty: bool, yes: bool, as_json: bool) -> None:
             rows.append((printable(run.id), removed, f"in {pluralize(days, 'day')}"))
         for line in format_table(("id", "removed", "deleted"), rows, width=terminal_width()):
             click.echo(line)
+
+
+def delete_folders(settings: Settings, refs: Sequence[str], kind: "type[RunFolder]", *, yes: bool) -> None:
+    """Delete folders like those of runs, each named by id, name or `last`, after a confirmation unless `yes`."""
+    from mg_tui.runs.remove import remove_run
+    from mg_tui.runs.store import find_run
+
+    folders = list(dict.fromkeys(find_run(settings.home, ref, kind) for ref in refs))
+    if not yes:
+        confirm(f"delete {', '.join(folder.id for folder in folders)}?")
+    for folder in folders:
+        remove_run(folder, permanently=True)
+        click.echo(f"deleted {printable(folder.id)}", err=True)
 
 
 def confirm(question: str) -> None:

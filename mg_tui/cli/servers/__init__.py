@@ -130,14 +130,7 @@ def stop(settings: Settings, server: tuple[str, ...], every: bool, as_json: bool
 @click.pass_obj
 def rm(settings: Settings, server: tuple[str, ...], yes: bool) -> None:
     """Delete the records of servers that have ended."""
-    from mg_tui.cli.runs.trash import confirm
-    from mg_tui.runs.remove import remove_run
+    from mg_tui.cli.runs.trash import delete_folders
     from mg_tui.runs.servers import ServerFolder
-    from mg_tui.runs.store import find_run
 
-    folders = list(dict.fromkeys(find_run(settings.home, ref, ServerFolder) for ref in server))
-    if not yes:
-        confirm(f"delete {', '.join(folder.id for folder in folders)}?")
-    for folder in folders:
-        remove_run(folder, permanently=True)
-        click.echo(f"deleted {printable(folder.id)}", err=True)
+    delete_folders(settings, server, ServerFolder, yes=yes)

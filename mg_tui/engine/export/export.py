@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from mg_tui.core.errors import EnvironmentProblem, RunFailed, UsageError
+from mg_tui.core.errors import RunFailed, UsageError
 from mg_tui.core.paths import expand_user
 from mg_tui.core.precision import DTypeName
 from mg_tui.core.text import one_line, pluralize
@@ -31,7 +31,7 @@ from mg_tui.engine.inference.generate import ChannelRequest, parse_request, sile
 from mg_tui.engine.inference.loading import LoadedModel, load_located, resolve_family, translate_out_of_memory
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
 from mg_tui.engine.results.base_files import copy_base_files, find_base_folder
-from mg_tui.engine.results.merge import require_mergeable, write_merged
+from mg_tui.engine.results.merge import require_disk_space, require_mergeable, write_merged
 from mg_tui.engine.results.publish import publish_folder, require_empty_target
 from mg_tui.engine.results.saving import write_result_files
 from mg_tui.families.defaults import limit_pixels
@@ -224,24 +224,12 @@ def prepare_export(request: ExportRequest) -> ExportJob:
         adapter = require_vllm_adapter(located.folder, family, model_type)
     if not (located.is_adapter and request.merges):  # merging knows better how much it writes
         copied = _model_files(located.folder)
-        _require_room(sum(path.stat().st_size for path in copied), target)
+        require_disk_space(sum(path.stat().st_size for path in copied), target, "the export")
     return ExportJob(request, target, located, registry, adapter)
 
 
 def _model_files(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
-
-
-def _require_room(needed: int, target: Path) -> None:
-    place = next(path for path in (target, *target.parents) if path.exists())
-    free = shutil.disk_usage(place).free
-    if free < needed * 1.02 + 64 * 2**20:
-        raise EnvironmentProblem(
-            "there is no room for the export",
-            where=str(place),
-            why=f"it takes {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free",
-            hint="free space, or choose a folder on another disk with --output",
-        )
 
 
 def refused_error(agreement: AnswerAgreement, dtype: str) -> RunFailed:

@@ -29,6 +29,7 @@ from mg_tui.engine.inference.locator import LocatedModel, locate_model
 from mg_tui.engine.results.base_files import copy_base_files, find_base_folder
 from mg_tui.engine.results.dequantize import is_quantized
 from mg_tui.engine.results.merge_check import LogitComparison, add_answers, answer_logits, compare_logits, make_samples
+from mg_tui.engine.results.merge_layers import translate_merge_errors
 from mg_tui.engine.results.publish import publish_folder, require_empty_target
 from mg_tui.engine.results.quantized_base import choose_merge_base
 from mg_tui.engine.results.safetensors_files import has_weight_files
@@ -213,12 +214,8 @@ def merge_weights(model: Any) -> Any:
         UsageError: this kind of adapter cannot be merged.
     """
     untie_adapted(model)
-    try:
+    with translate_merge_errors():
         whole = model.merge_and_unload(safe_merge=True)
-    except ValueError as error:
-        raise RunFailed("merging makes weights that are no numbers (NaN)", why=str(error)) from error
-    except (NotImplementedError, AttributeError, TypeError) as error:
-        raise UsageError("this kind of adapter cannot be merged", why=str(error)) from error
     first, last = whole.get_input_embeddings(), whole.get_output_embeddings()
     if last is not None and first.weight.data_ptr() != last.weight.data_ptr():
         _mark_untied(whole)
@@ -248,8 +245,8 @@ def _mark_untied(model: Any) -> None:
             config.tie_word_embeddings = False
 
 
-def require_disk_space(needed: int, target: Path) -> None:
-    """Check that `needed` bytes of weights fit on the disk.
+def require_disk_space(needed: int, target: Path, what: str = "the merged model") -> None:
+    """Check that `needed` bytes of weights fit on the disk; `what` is written there.
 
     Raises:
         EnvironmentProblem: they do not.
@@ -258,7 +255,7 @@ def require_disk_space(needed: int, target: Path) -> None:
     free = shutil.disk_usage(place).free
     if free < needed * 1.02 + 64 * 2**20:
         raise EnvironmentProblem(
-            "there is no room for the merged model",
+            f"there is no room for {what}",
             where=str(place),
             why=f"it takes {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free",
             hint="free space, or choose a folder on another disk with --output",

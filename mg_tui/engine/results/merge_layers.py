@@ -119,18 +119,30 @@ def _put(module: Any, name: str, parameter: Any) -> None:
     setattr(module.get_submodule(owner), last, parameter)
 
 
+@contextmanager
+def translate_merge_errors() -> Iterator[None]:
+    """What PEFT raises while it merges, as errors for the user.
+
+    Raises:
+        RunFailed: merging makes weights that are no numbers.
+        UsageError: this kind of adapter cannot be merged.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise RunFailed("merging makes weights that are no numbers (NaN)", why=str(error)) from error
+    except (NotImplementedError, AttributeError, TypeError) as error:
+        raise UsageError("this kind of adapter cannot be merged", why=str(error)) from error
+
+
 def _merge_layer(layer: Any) -> Any:
     """The plain module with the adapter's changes."""
-    try:
+    with translate_merge_errors():
         if hasattr(layer, "unload_and_optionally_merge_module"):
             return layer.unload_and_optionally_merge_module(merge=True, safe_merge=True, adapter_names=None)
         layer.merge(safe_merge=True)
         layer.merged_adapters.clear()  # its bias is made by merging again
         return layer.get_base_layer()
-    except ValueError as error:
-        raise RunFailed("merging makes weights that are no numbers (NaN)", why=str(error)) from error
-    except (NotImplementedError, AttributeError, TypeError) as error:
-        raise UsageError("this kind of adapter cannot be merged", why=str(error)) from error
 
 
 def _plain(layer: Any) -> Any:
