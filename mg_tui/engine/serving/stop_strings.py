@@ -6,6 +6,8 @@ from collections.abc import Sequence
 class StopStrings:
     """Passes text on until one of some strings occurs in it; holds back what may be the beginning of one.
 
+    Where several occur, the one that is complete first ends the text; of two that end together, the longer.
+
     Attributes:
         found: whether one occurred. What comes after it is dropped, and so is it.
     """
@@ -20,10 +22,11 @@ class StopStrings:
         if self.found:
             return ""
         text = self._held + piece
-        places = [place for string in self._strings if (place := text.find(string)) >= 0]
-        if places:
+        # The one that is complete first, so that how the text is cut into pieces changes nothing.
+        found = [(place + len(string), place) for string in self._strings if (place := text.find(string)) >= 0]
+        if found:
             self.found, self._held = True, ""
-            return text[: min(places)]
+            return text[: min(found)[1]]
         keep = max((_overlap(text, string) for string in self._strings), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

@@ -20,6 +20,9 @@ def feed(stops: list[str], pieces: list[str]) -> tuple[str, bool]:
         (["aab"], ["ab"], "a"),
         (["aa", "aab"], ["aaab"], "a"),
         (["b then a"], ["a", "b"], ""),
+        (["aca"], ["aca", "c"], "a"),
+        (["a", "c", "a"], ["aca", "c"], "a"),
+        (["abc"], ["c", "bc"], "a"),
         (["x\n", "\ny"], ["\n\n"], "x"),
         (["nothing"], [], "nothing"),
     ],
@@ -34,8 +37,13 @@ def test_text_ends_before_the_first_stop_string(pieces: list[str], stops: list[s
 )
 def test_the_pieces_do_not_matter(pieces: list[str], stops: list[str]) -> None:
     text = "".join(pieces)
-    places = [text.find(stop) for stop in stops if stop in text]
-    assert feed(stops, pieces) == ((text[: min(places)], True) if places else (text, False))
+    ends = (end for end in range(1, len(text) + 1) if text[:end].endswith(tuple(stops)))
+    end = next(ends, None)
+    if end is None:
+        assert feed(stops, pieces) == (text, False)
+    else:
+        longest = max(len(stop) for stop in stops if text[:end].endswith(stop))
+        assert feed(stops, pieces) == (text[: end - longest], True)
 
 
 def test_text_that_cannot_begin_a_stop_string_is_passed_on_at_once() -> None:
