@@ -116,7 +116,7 @@ def _visible(line: list[tuple[float, float]]) -> list[tuple[float, float]]:
     if len(line) > 1:
         return line
     ((x, y),) = line
-    return [(max(x - 2, 0), y), (min(x + 2, WIDTH), y)]
+    return [(max(x - 6, 0), y), (min(x + 6, WIDTH), y)]
 
 
 def _number(value: float) -> str:

@@ -123,7 +123,7 @@ def run_page(run: RunSummary, paths: AllowedPaths, now: float | None = None) -> 
         ],
         sample_total=len(samples),
         checkpoints=[
-            (f"{saved.step:,}", _number(saved.eval_loss), format_gib(saved.bytes), "best" if saved.best else "")
+            (f"{saved.step:,}", _number(saved.eval_loss), _size(saved.bytes), "best" if saved.best else "")
             for saved in reversed(view.checkpoints[-_MAX_CHECKPOINTS:])
         ],
         warnings=[_warning(item, paths) for item in list(view.warnings)[-_MAX_WARNINGS:]],
@@ -206,6 +206,10 @@ def _number(value: Any) -> str:
 
 def _known_number(value: Any) -> str | None:
     return None if value is None else _number(value)
+
+
+def _size(count: int) -> str:
+    return format_gib(count) if count >= 1 << 30 else f"{count / 2**20:,.1f} MiB"
 
 
 def _duration(seconds: float | None) -> str:
