@@ -19,7 +19,6 @@ from mg_tui.api.resources import (
     evaluation_shown,
     json_answer,
     list_body,
-    page_of,
     tagged,
 )
 from mg_tui.core.errors import SpecError
@@ -41,7 +40,7 @@ router = APIRouter(prefix=f"{NATIVE}/evaluations", tags=["evaluations"])
 
 @router.get("", summary="List evaluations, newest first", responses=docs.answers("evaluation_list", 401, 422))
 def list_evaluations(garden: GardenOf, after: AfterQuery = None, limit: LimitQuery = 20) -> Response:
-    page, more = page_of(garden.list(EvaluationFolder), after, limit, lambda run: run.id)
+    page, more = garden.page(EvaluationFolder, after, limit)
     now = time.time()
     return json_answer(list_body((evaluation_listed(run, now) for run in page), has_more=more))
 

@@ -1,7 +1,7 @@
 """What the routes share: settings, roots, the list of runs, and how many engine processes may run."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
@@ -71,6 +71,16 @@ class Garden:
         """Every run or evaluation, newest first."""
         with self._lock:
             return self._stores[kind].refresh()
+
+    def page(self, kind: type[RunFolder], after: str | None, limit: int) -> tuple[Sequence[RunSummary], bool]:
+        """A page of runs or evaluations, newest first, and whether there are more; only those of the page are read.
+
+        `after`: the id that the page before ended with; it may be gone.
+        """
+        with self._lock:
+            store = self._stores[kind]
+            ids = [run_id for run_id in store.ids() if after is None or run_id < after]
+            return [store.find(run_id) for run_id in ids[:limit]], len(ids) > limit
 
     def find(self, kind: type[FolderT], name: str) -> FolderT:
         """The folder of a run or an evaluation by its whole id.

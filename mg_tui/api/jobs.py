@@ -55,10 +55,11 @@ def list_jobs(
     state: Annotated[RunState | None, Query(description="Only jobs in this state.")] = None,
     filter: Annotated[str, Query(max_length=400, description="Words, #tags, -words, as in the dashboard.")] = "",
 ) -> Response:
-    runs = [run for run in garden.list(RunFolder) if state is None or run.state is state]
-    if filter:
-        runs = [run for run in runs if run.matches(filter)]
-    page, more = page_of(runs, after, limit, lambda run: run.id)
+    if state is None and not filter:
+        page, more = garden.page(RunFolder, after, limit)
+    else:
+        runs = [run for run in garden.list(RunFolder) if state is None or run.state is state]
+        page, more = page_of([run for run in runs if run.matches(filter)], after, limit, lambda run: run.id)
     now = time.time()
     return json_answer(list_body((job_listed(garden, run, now) for run in page), has_more=more))
 

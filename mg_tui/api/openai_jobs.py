@@ -20,7 +20,7 @@ from mg_tui.api.garden import CallerOf, Garden, GardenOf, requester
 from mg_tui.api.job_creation import create_job, read_order
 from mg_tui.api.jobs import KeyHeader
 from mg_tui.api.openai_records import EVENT_PREFIX, PAUSED_BY, checkpoint_record, event_record, is_shown, job_record
-from mg_tui.api.resources import LimitQuery, json_answer, list_body, page_of
+from mg_tui.api.resources import LimitQuery, json_answer, list_body
 from mg_tui.api.uploads import UploadStore
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
@@ -43,7 +43,7 @@ AfterId = Annotated[str | None, Query(max_length=400)]
 
 @router.get("", summary="List jobs, newest first", responses=docs.answers("fine_tuning_list", 401, openai=True))
 def list_jobs(garden: GardenOf, after: AfterId = None, limit: LimitQuery = 20) -> Response:
-    page, more = page_of(garden.list(RunFolder), after and after.removeprefix(PREFIX), limit, lambda run: run.id)
+    page, more = garden.page(RunFolder, after and after.removeprefix(PREFIX), limit)
     return json_answer(list_body((job_record(garden, run) for run in page), has_more=more))
 
 

@@ -126,34 +126,60 @@ class RunStore:
     def __init__(self, home: Path, kind: type[RunFolder] = RunFolder):
         self.home = home
         self._kind = kind
-        self._summarizers: dict[str, RunSummarizer] = {}
-        self._ended: dict[str, tuple[tuple[int, ...], RunSummary]] = {}
+        self._known: dict[str, _KnownRun] = {}
 
     def refresh(self) -> list[RunSummary]:
         """Every run, newest first; an unreadable folder is an entry with a `problem`."""
-        folders = run_folders(self.home, self._kind)
-        known = {folder.id for folder in folders}
-        for gone in self._summarizers.keys() - known:
-            del self._summarizers[gone]
-            self._ended.pop(gone, None)
-        return [self._summary(folder) for folder in folders]
+        return [self.find(run_id) for run_id in self.ids()]
 
-    def _summary(self, folder: RunFolder) -> RunSummary:
-        # Most runs of a long list have ended: as long as nobody wrote into one, it is what it was.
-        written = _when_written(folder)
-        known = self._ended.get(folder.id)
-        if known is not None and known[0] == written:
-            return known[1]
-        summarizer = self._summarizers.get(folder.id)
-        if summarizer is None:
-            watch = RunWatch(folder, ends_only=LIST_READ_BYTES)
-            summarizer = self._summarizers[folder.id] = RunSummarizer(watch)
-        summary = summarizer.refresh()
-        if summary.view.lifecycle in ("finished", "stopped", "failed") and written is not None:
-            self._ended[folder.id] = (written, summary)
-        else:
-            self._ended.pop(folder.id, None)
+    def ids(self) -> list[str]:
+        """The id of every run, newest first; nothing of them is read."""
+        names = _folder_names(self.home, self._kind)
+        for gone in self._known.keys() - set(names):
+            del self._known[gone]
+        return names
+
+    def find(self, run_id: str) -> RunSummary:
+        """One of `ids`, as it is now."""
+        known = self._known.get(run_id)
+        if known is None:
+            known = self._known[run_id] = _KnownRun(self._kind(self.home / self._kind.parent / run_id))
+        return known.refresh()
+
+
+class _KnownRun:
+    """One run of a list. Most runs of a long list have ended: as long as nobody wrote into one, it is what it was."""
+
+    __slots__ = ("_journal", "_notes", "_summarizer", "_summary", "_written")
+
+    def __init__(self, folder: RunFolder):
+        # As texts: a list looks at two files of each of a thousand runs, again and again.
+        self._journal, self._notes = str(folder.journal_file), str(folder.annotations_file)
+        self._summarizer = RunSummarizer(RunWatch(folder, ends_only=LIST_READ_BYTES))
+        self._summary: RunSummary | None = None
+        self._written: tuple[int, ...] | None = None
+
+    def refresh(self) -> RunSummary:
+        """The run as it is now."""
+        written = self._when_written()
+        if self._summary is not None and written == self._written:
+            return self._summary
+        summary = self._summarizer.refresh()
+        ended = summary.view.lifecycle in ("finished", "stopped", "failed") and written is not None
+        self._summary, self._written = (summary, written) if ended else (None, None)
         return summary
+
+    def _when_written(self) -> tuple[int, ...] | None:
+        """Sizes and times of journal and annotations; None when the journal cannot be looked at."""
+        try:
+            journal = os.stat(self._journal)  # noqa: PTH116
+        except OSError:
+            return None
+        try:
+            notes = os.stat(self._notes).st_mtime_ns  # noqa: PTH116
+        except OSError:
+            notes = 0
+        return journal.st_size, journal.st_mtime_ns, journal.st_ino, notes
 
 
 class RunSummarizer:
@@ -176,19 +202,6 @@ class RunSummarizer:
         return summary
 
 
-def _when_written(folder: RunFolder) -> tuple[int, ...] | None:
-    """Sizes and times of a run's journal and annotations; None when the journal cannot be looked at."""
-    try:
-        journal = os.stat(f"{folder.path}/{folder.journal_file.name}")  # noqa: PTH116 - for each of a thousand runs
-    except OSError:
-        return None
-    try:
-        notes = os.stat(f"{folder.path}/{folder.annotations_file.name}").st_mtime_ns  # noqa: PTH116
-    except OSError:
-        notes = 0
-    return journal.st_size, journal.st_mtime_ns, journal.st_ino, notes
-
-
 def describe_damage(watch: RunWatch) -> str | None:
     """The damage of the journal that `watch` has read, in a sentence, or None."""
     corrupt, missing = watch.reader.corrupt_lines, watch.reader.missing
@@ -203,11 +216,15 @@ def run_folders(home: Path) -> list[RunFolder]: ...
 def run_folders(home: Path, kind: type[FolderT]) -> list[FolderT]: ...
 def run_folders(home: Path, kind: type[RunFolder] = RunFolder) -> Sequence[RunFolder]:
     """The folders of the runs under `home`, newest first; empty when there is none, or it cannot be read."""
+    return [kind(home / kind.parent / name) for name in _folder_names(home, kind)]
+
+
+def _folder_names(home: Path, kind: type[RunFolder]) -> list[str]:
     try:
         names = [entry.name for entry in os.scandir(home / kind.parent) if entry.is_dir()]
     except OSError:
         return []
-    return [kind(home / kind.parent / name) for name in sorted(names, reverse=True) if not name.startswith(".")]
+    return sorted((name for name in names if not name.startswith(".")), reverse=True)
 
 
 def list_runs(home: Path, kind: type[RunFolder] = RunFolder) -> list[RunSummary]:
