@@ -98,6 +98,7 @@ class LostRank:
 
     def failure(self, saved: str | None = None) -> dict[str, Any]:
         """The fields of the run's `failed` event. `saved` says what was saved after it was lost."""
+        log = f"{RANKS_FOLDER}/{self.rank}.log" if self.rank else "worker.log"
         if self.error:
             what = str(self.error.get("what") or self.error.get("error"))
             record = {**self.error, "what": f"training process {self.rank}: {what}"}
@@ -106,7 +107,7 @@ class LostRank:
                 "error": "RunFailed",
                 "what": f"training process {self.rank} {self.how}",
                 "where": self.note.place,
-                "hint": "see its last lines in the log, and resume the run",
+                "hint": f"its last lines are in {log} of the run's folder; then resume the run",
             }
         reasons = [str(reason) for reason in (record.get("why"), saved) if reason]
         facts: dict[str, Any] = {"rank": self.rank, "why": "; ".join(reasons) or None}

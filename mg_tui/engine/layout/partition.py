@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-
 WORLD_VARIABLES: Final = (
     "MODEL_GARDEN_RANK",
     "MODEL_GARDEN_WORLD_SIZE",
@@ -39,7 +38,7 @@ class World:
         rank, size, local, here = (_parse_int(os.environ.get(name)) for name in WORLD_VARIABLES)
         if size is None or rank is None or size < 2 or not 0 <= rank < size:
             return cls()
-        return cls(rank, size, rank if local is None else local, size if here is None else here)
+        return cls(rank, size, rank if local is None else local, 1 if here is None else here)
 
     def as_environment(self) -> dict[str, str]:
         """The variables for a process that is to be this one."""

@@ -55,9 +55,9 @@ def folder_gone_error(folder: RunFolder) -> EnvironmentProblem:
 class StopHandler:
     """Collects the requests to a worker; a context manager that installs the signal handlers.
 
-    With `lock`, the run's, it shows that the worker responds, and ends it when the run's folder is no longer there. With
-    `merge` seconds, signals that follow each other within that time count as one: a rank gets those that its supervisor
-    passes on, and those that a container or a cluster sends to every process.
+    With `lock`, the run's, it shows that the worker responds, and ends it when the run's folder is no longer there.
+    Signals that follow each other within `merge` seconds count as one: a rank gets those that its supervisor passes on,
+    and those that a container or a cluster sends to every process.
 
     Attributes:
         stop_by: who requested a stop, or None.

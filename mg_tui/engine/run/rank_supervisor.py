@@ -37,7 +37,7 @@ _ANSWER_SECONDS: Final = 15.0  # in which rank 0 has to begin to end the run
 _START_FACTOR: Final = 6.0  # times the time-out, before the first step: libraries and weights are loaded
 _JOURNAL_BYTES: Final = 1 << 16  # read of each end of the journal
 _LATE_SECONDS: Final = 3.0  # a poll that late: this machine was suspended, or has more to do than it can
-# Variables of other launchers (torchrun, MPI, Slurm's PMI), at which accelerate would set up a process group of its own.
+# Variables of other launchers (torchrun, MPI, Slurm), at which accelerate would set up a process group of its own.
 _FOREIGN: Final = (
     *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PMI_SIZE", "PMI_RANK"),
     *("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK"),

@@ -68,7 +68,10 @@ def _run(folder: RunFolder, world: World, health: RankHealth) -> int:
             why, where = first_line(error)[:500], str(notes.log_file(world.rank))
             record: dict[str, Any] = {"error": type(error).__name__, "what": what, "where": where, "why": why}
         else:
-            record = {**known.as_dict(), **{n: getattr(known, n) for n in ("step", "rows", "cause") if hasattr(known, n)}}
+            record = {
+                **known.as_dict(),
+                **{n: getattr(known, n) for n in ("step", "rows", "cause") if hasattr(known, n)},
+            }
         notes.write_error(world.rank, record)
         return 1
     return 0

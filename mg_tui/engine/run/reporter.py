@@ -23,9 +23,9 @@ from mg_tui.runs.journal import JournalWriter
 class Reporter(TrainerCallback):  # type: ignore[misc]
     """Writes `step` and `eval` events, generates samples, and handles requests between steps.
 
-    `trainer` is set once it exists; `ranks` reports on several training processes. `used` returns the GPU usage of the run so far. `due_work` is what an earlier
-    attempt left undone of the step the run resumes from; `early_stopping` is set for a run that may end early, `budget`
-    for one that may cost only so much.
+    `trainer` is set once it exists; `ranks` reports on several training processes. `used` returns the GPU usage of the
+    run so far. `due_work` is what an earlier attempt left undone of the step the run resumes from; `early_stopping` is
+    set for a run that may end early, `budget` for one that may cost only so much.
     """
 
     def __init__(

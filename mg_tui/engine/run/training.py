@@ -192,7 +192,7 @@ class TrainingRun:
         )
 
     def _examples_per_step(self) -> int:
-        """Examples of a step, of all processes together: those the run began with, when it resumes with more or fewer."""
+        """Examples of a step, of all processes together: those it began with on a resume, however many there are."""
         if self._start_step > 0 and self._history.examples_per_step is not None:
             return self._history.examples_per_step
         return self.spec.examples_per_step * self.world.size

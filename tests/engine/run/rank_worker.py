@@ -1,4 +1,4 @@
-"""A training process of several, for test_distributed.py: `python rank_worker.py OUT LAYOUT`, as torchrun would run it.
+"""A training process of several, for test_distributed.py: `python rank_worker.py OUT LAYOUT`, as ranks are run.
 
 Two optimizer steps of the tiny model; writes its losses, the facts of its steps and the gradients of the first.
 """
@@ -21,6 +21,8 @@ from mg_tui.engine.batching.vision_inputs import VisionInputs
 from mg_tui.engine.layout.partition import StepPartition, World
 from mg_tui.engine.layout.plan import StepPlan
 from mg_tui.engine.run import trainable_parameters
+from mg_tui.engine.run.distributed import GradientSync
+from mg_tui.engine.run.process_group import join_group
 from mg_tui.engine.run.trainer import GardenTrainer
 from mg_tui.families.collate import ExampleEncoder
 from mg_tui.families.contract import LoadRequest, Preprocessing
@@ -115,6 +117,7 @@ def train(out: Path, kind: str, world: World) -> dict[str, Any]:
         stopper=nothing,
         journal=nothing,
         vision=VisionInputs(frozen=False),
+        sync=GradientSync(world),
     )
     recorder.trainer = trainer
     trainer.train()
@@ -125,5 +128,6 @@ def train(out: Path, kind: str, world: World) -> dict[str, Any]:
 if __name__ == "__main__":
     folder, world = Path(sys.argv[1]), World.from_environment()
     torch.set_num_threads(1)
+    join_group(world, cuda=False, patience=120)
     torch.save(train(folder, sys.argv[2], world), folder / f"{world.rank}.pt")
     torch.distributed.destroy_process_group()
