@@ -162,7 +162,7 @@ class _Supervisor:
         descriptors = [*lock_descriptors, *_device_descriptors(os.environ)]
         for local in range(self.plan.here):
             world = self.plan.world(local)
-            environ = {**self._rank_environment(local), **world.as_environment(), STORE_ENV: store}
+            environ = {**rank_environment(os.environ, self.plan, local), STORE_ENV: store}
             passed: list[int] = []
             if world.leads:
                 environ |= handed
@@ -175,16 +175,6 @@ class _Supervisor:
                 passed.append(listener.fileno())
             self._ranks[world.rank] = self._start(world, environ, passed)
             self._beats[world.rank] = _Beat()
-
-    def _rank_environment(self, local: int) -> dict[str, str]:
-        environ = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
-        environ[PARENT_ENV] = str(os.getpid())
-        environ["OMP_NUM_THREADS"] = str(threads_per_rank(os.environ.get("OMP_NUM_THREADS"), self.plan.here))
-        if (gpus := visible_gpus(environ)) and local < len(gpus):
-            environ["CUDA_VISIBLE_DEVICES"] = gpus[local]
-        if self.plan.machines == 1:
-            environ |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
-        return environ
 
     def _start(self, world: World, environ: Mapping[str, str], descriptors: list[int]) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-P", "-m", self.folder.worker, str(self.folder.path)]
@@ -311,6 +301,18 @@ class _Supervisor:
     def _end_all(self) -> None:
         for rank in self._ranks:
             self._kill(rank)
+
+
+def rank_environment(environ: Mapping[str, str], plan: RankPlan, local: int) -> dict[str, str]:
+    """The environment of one of this machine's ranks: it sees one GPU, and on one machine speaks over loopback only."""
+    own = {name: value for name, value in environ.items() if name not in _FOREIGN}
+    own |= {**plan.world(local).as_environment(), PARENT_ENV: str(os.getpid())}
+    own["OMP_NUM_THREADS"] = str(threads_per_rank(environ.get("OMP_NUM_THREADS"), plan.here))
+    if gpus := visible_gpus(environ):
+        own["CUDA_VISIBLE_DEVICES"] = gpus[local] if local < len(gpus) else ""
+    if plan.machines == 1:
+        own |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+    return own
 
 
 def threads_per_rank(given: str | None, ranks: int) -> int:

@@ -101,7 +101,7 @@ def test_one_process_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["packed", "padded"])
+@pytest.mark.parametrize("kind", ["packed", "padded", "out of memory on rank 1"])
 def test_two_processes_do_the_step_of_one(tmp_path: Path, kind: str) -> None:
     alone = load_script().train(tmp_path, kind, World())
     ranks = run_two_processes(tmp_path, kind)
@@ -122,3 +122,8 @@ def test_two_processes_do_the_step_of_one(tmp_path: Path, kind: str) -> None:
         assert result["without"] == alone["without"]
         assert result["without"] and all(".visual." in name for name in result["without"])
     assert alone["steps"][0]["images"] == 3
+    if kind == "out of memory on rank 1":  # smaller on both, and both know where it did not fit
+        for result in ranks:
+            (relaid,) = result["relaid"]
+            assert (relaid["rank"], relaid["step"]) == (1, 1) and len(relaid["rows"]) > 1
+            assert result["budget"] == relaid["budget"] == 75
