@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from mg_tui.hardware.host import cgroup_cpu_limit
 from mg_tui.runs.folder import RunFolder
 
 # These flush their data when the interpreter exits.
@@ -35,16 +36,6 @@ def _set_environment_defaults() -> None:
     # A container with a share of a large machine: threads for all of its cores would only slow each other down.
     if (cores := cgroup_cpu_limit()) is not None:
         os.environ.setdefault("OMP_NUM_THREADS", str(cores))
-
-
-def cgroup_cpu_limit(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:
-    """The CPU limit of this process's control group in cores, if it is below its CPU affinity; else None."""
-    try:
-        limit, period = quota.read_text(encoding="ascii").split()
-        granted = max(1, round(int(limit) / int(period)))
-    except (OSError, ValueError):  # no such file, or "max"
-        return None
-    return granted if granted < len(os.sched_getaffinity(0)) else None
 
 
 def main() -> None:

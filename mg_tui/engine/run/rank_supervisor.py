@@ -20,6 +20,7 @@ from mg_tui.core.errors import EnvironmentProblem, GardenError
 from mg_tui.engine.layout.partition import World
 from mg_tui.engine.monitoring.final_event import write_failure
 from mg_tui.engine.monitoring.rank_health import CONCLUDING
+from mg_tui.hardware.host import cgroup_cpu_limit
 from mg_tui.runs import device_request, devices
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
@@ -317,8 +318,6 @@ def rank_environment(environ: Mapping[str, str], plan: RankPlan, local: int) -> 
 
 def threads_per_rank(given: str | None, ranks: int) -> int:
     """Threads of each rank, so that all together have as many as cores; fewer cores than ranks give one each."""
-    from mg_tui.engine.__main__ import cgroup_cpu_limit
-
     limit = cgroup_cpu_limit()
     if given and given.isdecimal() and int(given) != limit:  # the user's own
         return int(given)
