@@ -214,10 +214,10 @@ def test_the_health_check_needs_no_thread(client) -> None:
 
 
 def test_a_failure_is_a_problem_with_the_requests_id(client, garden, monkeypatch) -> None:
-    def fail(_kind):
+    def fail(*_values):
         raise ValueError("a secret of /home/somebody/x")
 
-    monkeypatch.setattr(garden, "list", fail)
+    monkeypatch.setattr(garden, "page", fail)
     answer = client.get(f"{API}/training/jobs")
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert answer.headers["x-request-id"] in answer.json()["detail"] and "somebody" not in answer.text

@@ -10,7 +10,7 @@ from mg_tui.runs.caller_bounds import CallerBounds, read_caller_bounds
 from mg_tui.runs.devices import DeviceLocks
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
-from mg_tui.runs.store import summarize_run
+from mg_tui.runs.store import RunSummarizer, summarize_run
 from mg_tui.runs.trash import list_trash
 from tests.api.conftest import stop_everything, wait_for
 
@@ -62,6 +62,17 @@ def test_a_run_of_another_front_end_is_seen_at_once(client, make_run) -> None:
     with JournalWriter(folder.journal_file) as journal:
         journal.write("stopped", step=3, by="me")
     assert client.get(JOBS).json()["data"][0]["state"] == "stopped"
+
+
+def test_a_page_of_jobs_reads_only_its_own_runs(client, make_run, monkeypatch) -> None:
+    runs = [make_run().id for _ in range(6)]
+    read: list[str] = []
+    refresh = RunSummarizer.refresh
+    monkeypatch.setattr(RunSummarizer, "refresh", lambda self: read.append(self._watch.folder.id) or refresh(self))
+    page = client.get(JOBS, params={"limit": 2, "after": runs[4]}).json()
+    assert [job["id"] for job in page["data"]] == [runs[3], runs[2]] == read and page["has_more"]
+    assert len(client.get(JOBS, params={"state": "finished", "limit": 2}).json()["data"]) == 2
+    assert set(read) == set(runs)
 
 
 def test_a_job_has_everything_and_an_etag(client, make_run) -> None:
