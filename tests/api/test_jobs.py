@@ -68,7 +68,12 @@ def test_a_page_of_jobs_reads_only_its_own_runs(client, make_run, monkeypatch) -
     runs = [make_run().id for _ in range(6)]
     read: list[str] = []
     refresh = RunSummarizer.refresh
-    monkeypatch.setattr(RunSummarizer, "refresh", lambda self: read.append(self._watch.folder.id) or refresh(self))
+
+    def note(self):
+        read.append(self._watch.folder.id)
+        return refresh(self)
+
+    monkeypatch.setattr(RunSummarizer, "refresh", note)
     page = client.get(JOBS, params={"limit": 2, "after": runs[4]}).json()
     assert [job["id"] for job in page["data"]] == [runs[3], runs[2]] == read and page["has_more"]
     assert len(client.get(JOBS, params={"state": "finished", "limit": 2}).json()["data"]) == 2
