@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 from fastapi import Depends, Request
 
+from mg_tui.api.device_samples import DeviceSamples
 from mg_tui.api.errors import ApiError, not_found
 from mg_tui.api.idempotency import IdempotencyKeys
 from mg_tui.api.paths import AllowedPaths
@@ -18,9 +19,11 @@ from mg_tui.runs import control
 from mg_tui.runs.caller_bounds import CallerBounds
 from mg_tui.runs.evaluations import EvaluationFolder
 from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunStore, RunSummary
 
 if TYPE_CHECKING:
+    from mg_tui.api.job_changes import JobChanges
     from mg_tui.api.job_events import EventFeeds
 
 FolderT = TypeVar("FolderT", bound=RunFolder)
@@ -42,7 +45,9 @@ class Garden:
         self.paths = paths
         self.own_tokens = own_tokens
         self.keys = IdempotencyKeys(settings.home)
+        self.devices = DeviceSamples(self._run_pids)
         self.feeds: EventFeeds
+        self.changes: JobChanges
         self._stores = {kind: RunStore(settings.home, kind) for kind in (RunFolder, EvaluationFolder)}
         self._lock = threading.Lock()
         self._engines = threading.Semaphore(_ENGINES_AT_ONCE)
@@ -67,6 +72,10 @@ class Garden:
         """Every run or evaluation, newest first."""
         with self._lock:
             return self._stores[kind].refresh()
+
+    def _run_pids(self) -> dict[int, str]:
+        running = (run for run in self.list(RunFolder) if run.state is RunState.RUNNING)
+        return {run.view.pid: run.id for run in running if run.view.pid is not None}
 
     def find(self, kind: type[FolderT], name: str) -> FolderT:
         """The folder of a run or an evaluation by its whole id.

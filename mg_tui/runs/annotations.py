@@ -11,6 +11,7 @@ from typing import Any, Final
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.files import write_atomic
 from mg_tui.core.text import one_line, printable
+from mg_tui.runs.elsewhere import elsewhere_of
 from mg_tui.runs.folder import RunFolder
 
 MAX_NAME: Final = 80  # characters
@@ -134,6 +135,9 @@ def _parse(values: Mapping[str, Any]) -> Annotations:
 
 
 def _write(folder: RunFolder, annotations: Annotations) -> Annotations:
+    if (elsewhere := elsewhere_of(folder)) is not None:
+        elsewhere.annotate(folder.id, {**asdict(annotations), "name": annotations.name or ""})
+        return annotations
     try:
         write_atomic(folder.annotations_file, (json.dumps(asdict(annotations), ensure_ascii=False) + "\n").encode())
     except OSError as error:
