@@ -1,4 +1,4 @@
-"""Settings other than the options of a run: keys of [paths], [ui], [runs], [server] and [cost] in garden.toml, declared once.
+"""Settings other than the options of a run: keys of single tables of garden.toml, declared once.
 
 Reading garden.toml and the environment, error messages, and the dashboard's settings screen all use `SETTINGS`. Only
 the standard library is imported: every command reads settings.

@@ -19,7 +19,7 @@ from mg_tui.runs.lifetime import Lifetime
 _PROTOCOL: Final = 1  # of `mg_tui.api.job_changes`
 _SILENCE: Final = 8.0  # seconds without an event, of which one comes every second
 _SHORTEST_WAIT: Final = 1.0  # seconds before a lost server is tried again; doubled each time
-_LONGEST_WAIT: Final = 30.0
+_LONGEST_WAIT: Final = 10.0
 _JOBS_PER_REQUEST: Final = 40
 _LOG_WANTED: Final = 10.0  # seconds that a log is copied for after somebody asked
 _LOG_PATIENCE: Final = 5.0
@@ -32,7 +32,7 @@ class GardenCopies:
     def __init__(self, address: ServerAddress, token: str | None, cache: Path):
         self._address, self._token = address, token
         self.remote_home = ""
-        self.lifetime = Lifetime()
+        self._lifetime = Lifetime()
         self.on_status: Callable[[ConnectionStatus], None] = lambda _status: None
         self._mirror = Mirror(cache, address)
         self._jobs: dict[str, Mapping[str, Any]] = {}  # what the server said last
@@ -62,6 +62,15 @@ class GardenCopies:
     def status(self) -> ConnectionStatus:
         """How it stands with the server."""
         return self._status
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server was heard of lately."""
+        return self._status.connected
+
+    def describe(self, now: float) -> str:
+        """How it stands with the server, on one line."""
+        return self._status.describe(now)
 
     def start(self) -> None:
         """Connect, and follow from then on.
@@ -96,6 +105,11 @@ class GardenCopies:
         return ApiConnection(self._address, self._token)
 
     # --- what front ends ask of runs, see `mg_tui.runs.elsewhere.Elsewhere`
+
+    @property
+    def lifetime(self) -> Lifetime:
+        """The boot and container of the server's machine."""
+        return self._lifetime
 
     def path_of(self, folder: RunFolder) -> str:
         """Where the original is."""
@@ -195,6 +209,7 @@ class GardenCopies:
                     self._known.set()
                     self._copy()
         finally:
+            self._stream = None
             stream.close()
 
     def _take_garden(self, data: Mapping[str, Any]) -> None:
@@ -202,7 +217,7 @@ class GardenCopies:
             raise too_old(self._address, str(data.get("version", "another version")))
         self.remote_home = str(data["home"])
         lifetime = data["lifetime"]
-        self.lifetime = Lifetime(lifetime.get("boot"), lifetime.get("container"))
+        self._lifetime = Lifetime(lifetime.get("boot"), lifetime.get("container"))
 
     def _take_jobs(self, data: Mapping[str, Any]) -> None:
         jobs = {job["id"]: job for job in data["jobs"] if is_run_id(job["id"])}

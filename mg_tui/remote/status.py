@@ -34,8 +34,8 @@ class ConnectionStatus:
             waits = f", reading {self.behind:,} runs" if self.behind > 1 else ""
             return f"{self.address} · connected{waits}"
         seen = f", last seen {_clock(self.last_seen)}" if self.last_seen is not None else ""
-        again = "" if self.retry_at is None else f" · trying again in {max(self.retry_at - now, 0):.0f} s"
-        return one_line(f"{self.address} · not connected since {_clock(self.since)}{seen}: {self.why}{again}")
+        again = "" if self.retry_at is None else f", again in {max(self.retry_at - now, 0):.0f} s"
+        return one_line(f"not connected since {_clock(self.since)}{seen}{again} · {self.address}: {self.why}")
 
 
 def _clock(t: float) -> str:

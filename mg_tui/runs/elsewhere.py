@@ -27,6 +27,13 @@ class Elsewhere(Protocol):
         """What a person knows it by."""
 
     @property
+    def connected(self) -> bool:
+        """Whether it was heard of lately."""
+
+    def describe(self, now: float) -> str:
+        """How it stands with the connection, on one line. `now`: Unix time in seconds."""
+
+    @property
     def lifetime(self) -> Lifetime:
         """The boot and container of that machine."""
 

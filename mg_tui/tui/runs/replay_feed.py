@@ -45,6 +45,7 @@ class ReplayFeed(RunFeed):
         self._last_read = 0.0
 
     def read(self) -> Message | None:
+        from mg_tui.runs.elsewhere import has_process
         from mg_tui.runs.journal import JournalReader
         from mg_tui.runs.view import RunView
         from mg_tui.tui.runs.snapshot import build_curves, build_detail, build_row
