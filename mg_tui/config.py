@@ -2,9 +2,9 @@
 
 Later wins: built-in defaults, the user's `garden.toml` (the platform's configuration folder), `./garden.toml`,
 `MODEL_GARDEN_*` in the environment, flags. `MODEL_GARDEN_HOME` names the home; `MODEL_GARDEN_TRAIN_LEARNING_RATE=1e-4`
-sets a default of `train-vision`. The keys of [paths], [ui], [runs], [server] and [cost] are declared in
-`mg_tui.core.settings`, those of [train] and of each [presets.NAME] are the fields of TrainingSpec, those of
-[datasets.NAME] are in `mg_tui.core.named_datasets`; [filters] has filters of runs by name; [keys] names actions of the dashboard; [notify]
+sets a default of `train-vision`. The keys of [paths], [ui], [runs], [server] and [cost] are in `mg_tui.core.settings`,
+those of [train] and of each [presets.NAME] are the fields of TrainingSpec, those of [datasets.NAME] are in
+`mg_tui.core.named_datasets`; [filters] has filters of runs by name; [keys] names actions of the dashboard; [notify]
 has URLs for messages by name, as MODEL_GARDEN_NOTIFY_NAME does.
 """
 

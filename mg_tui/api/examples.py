@@ -75,9 +75,6 @@ _ANSWERS: Final[Mapping[str, Any]] = {
     "job_list": _page(dict(_JOB)),
     "request": {"object": "request", "id": _ID, "request": "stop", "seen": True},
     "job_events": 'event: step\ndata: {"n":17,"t":1796066130.5,"kind":"step","step":12,"loss":1.25}\nid: 17\n\n',
-    "job_changes": 'event: jobs\ndata: {"now":1796066130.5,"full":true,"jobs":[{"id":"'
-    + _ID
-    + '","state":"running","held":true,"silent":null,"journal":5120,"log":900,"files":"18-0-0-0"}],"gone":[]}\n\n',
     "job_files": _page(
         {
             "id": _ID,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from mg_tui.core.errors import GardenError
 from mg_tui.remote.address import ServerAddress, find_token, parse_server_url, require_private
 from mg_tui.remote.connection import ApiConnection
-from mg_tui.remote.copies import GardenCopies
+from mg_tui.remote.follower import GardenFollower
 from mg_tui.remote.problems import ServerProblem
 from mg_tui.runs import elsewhere
 
@@ -21,7 +21,7 @@ _TRASH: Final = "/training/trash"
 _CREATE_TRIES: Final = 3
 
 
-class RemoteGarden(GardenCopies):
+class RemoteGarden(GardenFollower):
     """What `mg_tui.runs.elsewhere.Elsewhere` says, over the REST API."""
 
     def __init__(self, address: ServerAddress, token: str | None, cache: Path):
