@@ -72,16 +72,17 @@ def files(
         if _JOB_QUERY.fullmatch(item) is None:
             raise ApiError(422, "invalid-request", "job: give ID,JOURNAL,LOG,FILES")
     records: list[dict[str, Any]] = []
-    sent = 0
+    sent, has_more = 0, False
     for item in job:
         if sent >= _ANSWER_BYTES:
+            has_more = True
             break
         id, journal, log, small = item.split(",")
         record = _job_record(garden, id, int(journal), log, files=small == _ALL)
         if record is not None:
             sent += len(record["journal"]["text"]) + len(record["log"]["text"] if record["log"] else "")
             records.append(record)
-    return _compressed(request, list_body(records, has_more=len(records) < len(job)))
+    return _compressed(request, list_body(records, has_more=has_more))
 
 
 def _job_record(garden: Garden, id: str, journal: int, log: str, *, files: bool) -> dict[str, Any] | None:

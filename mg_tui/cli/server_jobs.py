@@ -39,7 +39,7 @@ def create_there(
     try:
         job = garden.create(body)
     except UsageError as error:
-        error.hint = error.hint or "paths are those of the server"
+        error.why = error.why or "paths and defaults are those of the server"
         raise
     return show_created(garden, job, follow=follow)
 

@@ -6,6 +6,7 @@ No redirect is followed and no proxy of the environment is used: the token goes 
 import contextlib
 import http.client
 import json
+import socket
 import ssl
 import threading
 import zlib
@@ -34,6 +35,7 @@ class ApiConnection:
         self.address = address
         self._token, self._timeout = token, timeout
         self._open: http.client.HTTPConnection | None = None
+        self._socket: socket.socket | None = None  # of the newest request; the connection may give it to the answer
 
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         """The JSON at a path below `/api/v1`. `query`: values; lists are repeated.
@@ -77,8 +79,8 @@ class ApiConnection:
 
     def _exchange(self, method: str, path: str, **what: Any) -> Any:
         try:
-            response = self._send(method, path, **what)
-            data = response.read(_MAX_ANSWER + 1)
+            with self._send(method, path, **what) as response:
+                data = response.read(_MAX_ANSWER + 1)
         except _FAILURES as error:
             self.close()
             raise explain_failure(error, self.address) from error
@@ -89,7 +91,7 @@ class ApiConnection:
             self.close()
             raise not_a_garden(self.address, "its answer is too long")
         if not 200 <= response.status < 300:
-            raise explain_answer(self.address, response.status, dict(response.headers), data[:_MAX_ERROR])
+            raise explain_answer(self.address, response.status, _lowered(response), data[:_MAX_ERROR])
         return self._decoded(response, data)
 
     def _send(
@@ -104,8 +106,9 @@ class ApiConnection:
         connection = self._open
         if connection is None or connection.sock is None:
             connection = self._open = _connect(self.address)
-        assert connection.sock is not None
-        connection.sock.settimeout(self._timeout)
+        self._socket = connection.sock
+        assert self._socket is not None
+        self._socket.settimeout(self._timeout)
         url = f"{self.address.prefix}{API}{quote(path)}" + (f"?{urlencode(query, doseq=True)}" if query else "")
         data = None if method == "GET" or method == "DELETE" else json.dumps(body or {}).encode()
         sent = {"Accept-Encoding": "gzip", "User-Agent": f"model-garden/{__version__}", **(headers or {})}
@@ -136,8 +139,9 @@ class ApiConnection:
         try:
             response = self._send("GET", path, headers={"Accept": "text/event-stream", "Accept-Encoding": "identity"})
             if response.status != 200:
-                data = response.read(_MAX_ERROR)
-                raise explain_answer(self.address, response.status, dict(response.headers), data)
+                with response:
+                    data = response.read(_MAX_ERROR)
+                raise explain_answer(self.address, response.status, _lowered(response), data)
         except _FAILURES as error:
             self.close()
             raise explain_failure(error, self.address) from error
@@ -145,18 +149,19 @@ class ApiConnection:
             self.close()
             raise
         if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
+            response.close()
             self.close()
             raise not_a_garden(self.address, "it sends no events")
-        if self._open is not None and self._open.sock is not None:
-            self._open.sock.settimeout(silence)
-        return EventStream(self, response)
+        assert self._socket is not None
+        self._socket.settimeout(silence)
+        return EventStream(self, response, self._socket)
 
 
 class EventStream:
     """The events of one answer."""
 
-    def __init__(self, connection: ApiConnection, response: http.client.HTTPResponse):
-        self._connection, self._response = connection, response
+    def __init__(self, connection: ApiConnection, response: http.client.HTTPResponse, opened: socket.socket):
+        self._connection, self._response, self._socket = connection, response, opened
         self._closed = threading.Event()
 
     def events(self) -> Iterator[tuple[str, Any]]:
@@ -195,12 +200,11 @@ class EventStream:
     def close(self) -> None:
         """End it; `events` in another thread returns."""
         self._closed.set()
-        with contextlib.suppress(*_FAILURES):
-            opened = self._connection._open
-            if opened is not None and opened.sock is not None:
-                opened.sock.shutdown(2)
-        with contextlib.suppress(*_FAILURES):
-            self._connection.close()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # whoever reads it wakes up
+        with contextlib.suppress(*_FAILURES, ValueError):
+            self._response.close()
+        self._connection.close()
 
 
 def _connect(address: ServerAddress) -> http.client.HTTPConnection:
@@ -212,6 +216,10 @@ def _connect(address: ServerAddress) -> http.client.HTTPConnection:
     plain = http.client.HTTPConnection(address.host, address.port, timeout=_CONNECT_TIMEOUT)
     plain.connect()
     return plain
+
+
+def _lowered(response: http.client.HTTPResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
 
 
 def _unpacked(data: bytes) -> bytes:

@@ -1,0 +1,204 @@
+"""Commands with --server against a real server process do what they do on its machine, and say the same."""
+
+import json
+import re
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from mg_tui.cli.main import cli
+from mg_tui.runs.devices import DeviceLocks
+from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.store import list_runs, run_folders, summarize_run
+from tests.api.conftest import Server, wait_for
+
+# What depends on when a command is run.
+_PASSING = re.compile(r'^ *"(eta_seconds|elapsed_seconds|not_responding_seconds|cost_to_end)": .*\n', re.MULTILINE)
+
+
+def settled(text: str) -> str:
+    return _PASSING.sub("", text)
+
+
+def ended(box: Server, state: str) -> RunFolder:
+    return next(run.folder for run in list_runs(box.home) if run.state.value == state)
+
+
+def test_the_list_is_the_same(there, here) -> None:
+    got = there("runs", "list", "--json")
+    assert got.exit_code == 0, got.output
+    listed = json.loads(got.stdout)
+    assert {run["state"] for run in listed} >= {"finished", "running", "stopped", "failed", "crashed", "created"}
+    assert settled(got.stdout) == settled(here("runs", "list", "--json").stdout)
+    shown = there("runs", "list", "--columns", "state,name,step,loss", "--filter", "-invoices").stdout
+    assert shown == here("runs", "list", "--columns", "state,name,step,loss", "--filter", "-invoices").stdout
+
+
+@pytest.mark.parametrize("state", ["finished", "running", "stopped", "failed", "crashed", "created"])
+def test_a_run_is_the_same(box, there, here, state) -> None:
+    run = ended(box, state).id
+    assert settled(there("runs", "show", run, "--json").stdout) == settled(here("runs", "show", run, "--json").stdout)
+    if state != "running":  # its clock goes on
+        shown = there("runs", "show", run).stdout.replace(f"--server {box.url} ", "")
+        assert shown == here("runs", "show", run).stdout
+    assert there("runs", "checkpoints", run, "--json").stdout == here("runs", "checkpoints", run, "--json").stdout
+    assert there("runs", "logs", run, "-n", "7").stdout == here("runs", "logs", run, "-n", "7").stdout
+
+
+def test_commands_in_messages_go_to_the_same_server(box, there) -> None:
+    shown = there("runs", "show", ended(box, "crashed").id).stdout
+    assert f"--server {box.url} runs resume" in shown
+
+
+def test_a_journal_that_is_watched_is_the_journal(box, there) -> None:
+    run = ended(box, "stopped")
+    assert there("runs", "watch", run.id, "--json").stdout_bytes == run.journal_file.read_bytes()
+    assert there("runs", "watch", str(run.path), "--json").exit_code == 0  # a path is one of the server
+
+
+def test_a_job_is_created_and_followed_there(box, there, here) -> None:
+    """The one run of this module that trains."""
+    options = ["--base-model", "tiny", "--dataset", "data/rows.jsonl", "--max-steps", "2", "--sample-count", "0"]
+    got = there("train-vision", *options, "--name", "from afar", "--device", "cpu", "--follow")
+    assert got.exit_code == 0, got.output
+    folder = run_folders(box.home)[0]
+    assert f"run      {folder.id}" in got.stderr and f"on       {box.url}" in got.stderr
+    assert "finished: 2 steps" in got.stderr
+    assert folder.spec_values()["dataset"] == str(box.work / "data/rows.jsonl")
+    assert settled(there("runs", "show", "last", "--json").stdout) == settled(here("runs", "show", "last", "--json").stdout)
+    assert there("runs", "logs", "last").stdout.splitlines()[-3:] == here("runs", "logs", "last").stdout.splitlines()[-3:]
+    assert not (box.home.parent / "laptop").exists()
+
+
+def test_values_that_are_wrong_are_said_by_the_server(box, there) -> None:
+    before = len(run_folders(box.home))
+    got = there("train-vision", "--base-model", "tiny", "--dataset", "data/rows.jsonl", "--batch-size", "0")
+    assert got.exit_code == 1 and "batch_size: got '0'" in str(got.exception)
+    missing = there("train-vision", "--base-model", "tiny", "--dataset", "data/none.jsonl")
+    assert "the dataset does not exist" in str(missing.exception)
+    assert "paths and defaults are those of the server" in str(missing.exception)
+    assert len(run_folders(box.home)) == before
+    checked = there("train-vision", "--base-model", "tiny", "--dataset", "data/rows.jsonl", "--check-only")
+    assert "--check-only does not work with --server" in str(checked.exception)
+
+
+def test_the_queue_is_managed_from_afar(box, there, here) -> None:
+    locks = DeviceLocks(box.home)
+    assert locks.take(["cpu"])  # so that nothing starts
+    try:
+        options = ["--base-model", "tiny", "--dataset", "data/rows.jsonl", "--device", "cpu", "--max-steps", "1"]
+        ids = []
+        for name in ("one", "two"):
+            made = there("train-vision", *options, "--name", name)
+            assert made.exit_code == 0, made.output
+            ids.append(made.stdout.strip())
+            assert "number" in made.stderr and made.stderr.count("queued") == 1
+        folders = [RunFolder(box.home / "runs" / id) for id in ids]
+        entries = wait_for(lambda: _waiting(there))
+        assert [entry["id"] for entry in entries] == ids
+        assert [e["id"] for e in json.loads(here("runs", "queue", "--json").stdout)] == ids
+        assert there("runs", "move", "two", "first").stderr.strip() == f"{ids[1]} is now at position 1"
+        assert there("runs", "hold", "one").exit_code == 0
+        held = {entry["id"]: entry["held"] for entry in json.loads(here("runs", "queue", "--json").stdout)}
+        assert held == {ids[0]: True, ids[1]: False} and list(held) == ids[::-1]
+        assert there("runs", "release", ids[0]).exit_code == 0
+        for id in ids:
+            stopped = json.loads(there("runs", "stop", id, "--json").stdout)
+            assert stopped == {"id": id, "request": "stop", "seen": True}
+        assert [summarize_run(folder).state.value for folder in folders] == ["stopped", "stopped"]
+    finally:
+        locks.release()
+
+
+def _waiting(there) -> list:
+    entries = json.loads(there("runs", "queue", "--json").stdout)
+    return entries if len(entries) == 2 and all(entry["waiting_process"] for entry in entries) else []
+
+
+def test_what_people_write_on_runs_and_the_trash(box, there, here) -> None:
+    run = ended(box, "failed").id
+    assert "is now called better" in there("runs", "rename", run, "better").stderr
+    assert there("runs", "note", run, "tried it").exit_code == 0
+    assert "#hard" in there("runs", "tag", run, "hard", "later").stderr
+    assert there("runs", "tag", run, "later", "--remove").exit_code == 0
+    shown = json.loads(there("runs", "show", "better", "--json").stdout)
+    assert (shown["name"], shown["note"], shown["tags"]) == ("better", "tried it", ["hard"])
+    assert there("runs", "note", run).stdout == here("runs", "note", run).stdout == "tried it\n"
+    assert there("runs", "rename", run, "").exit_code == 0
+    removed = there("runs", "rm", run, "--yes")
+    assert removed.exit_code == 0 and not (box.home / "runs" / run).exists()
+    assert [item["id"] for item in json.loads(there("runs", "trash", "--json").stdout)] == [run]
+    assert "handwriting" not in there("runs", "list").stdout
+    assert there("runs", "restore", "last").exit_code == 0
+    assert (box.home / "runs" / run).exists() and "handwriting" in there("runs", "list").stdout
+    assert "does not work with --server" in str(there("runs", "trash", "--empty", "--yes").exception)
+
+
+def test_requests_reach_the_run(box, there) -> None:
+    run = ended(box, "running")
+    asked = json.loads(there("runs", "checkpoint", run.id, "--json").stdout)
+    assert asked == {"id": run.id, "request": "checkpoint", "seen": False}
+    assert "stop" in there("runs", "stop", "invoices-v2").stderr
+    names = sorted(path.name.split("-")[1] for path in run.control_dir.iterdir())
+    assert names == ["checkpoint", "stop"]
+    assert json.loads(there("runs", "stop", run.id, "--json").stdout)["request"] == "stop_now"  # the second time
+    refused = there("runs", "stop", ended(box, "finished").id)
+    assert refused.exit_code == 1 and "is not running (state: finished)" in str(refused.exception)
+
+
+def test_a_resume_says_from_where_and_the_server_decides(box, there) -> None:
+    refused = there("runs", "resume", ended(box, "finished").id)
+    assert "already finished" in str(refused.exception)
+    nothing = there("runs", "resume", ended(box, "stopped").id, "--from", "7")
+    assert "has no checkpoint '7'" in str(nothing.exception)
+    # The synthetic run says in its journal that it has checkpoints, and has none: that machine looks.
+    got = there("runs", "resume", ended(box, "stopped").id)
+    assert got.exit_code == 1 and "no valid checkpoint" in str(got.exception)
+    assert "does not work with --server" in str(there("runs", "resume", "x", "--accept-spec").exception)
+
+
+@pytest.mark.parametrize("arguments", [("merge", "x"), ("runs", "wake"), ("runs", "fetch", "x"), ("doctor",), ("api",)])
+def test_what_needs_the_machine_says_so(there, arguments) -> None:
+    got = there(*arguments)
+    assert got.exit_code == 1 and "does not work with --server" in str(got.exception)
+
+
+def test_a_second_command_reads_only_what_is_new(box, there, laptop, monkeypatch) -> None:
+    from mg_tui.remote.mirror import Mirror
+
+    there("runs", "list")
+    written = []
+    write = Mirror.write
+    monkeypatch.setattr(Mirror, "write", lambda self, record, **more: written.append(record) or write(self, record, **more))
+    assert there("runs", "show", "last").exit_code == 0
+    assert all(not record["journal"]["text"] for record in written)
+    copies = list((laptop / "cache" / "servers").glob("*/runs/*/events.jsonl"))
+    assert len(copies) == len(run_folders(box.home)) and not (laptop / "home").exists()
+
+
+def test_nothing_is_started_or_written_here(box, there, laptop, monkeypatch) -> None:
+    """Copies are never taken for runs of this machine."""
+    from mg_tui.core.errors import UsageError
+    from mg_tui.remote.garden import RemoteGarden
+    from mg_tui.runs import control, launch
+
+    garden = RemoteGarden.open(box.url, laptop / "cache")
+    try:
+        garden.wait_until_current()
+        folder = next(run.folder for run in list_runs(garden.home) if run.state.value == "stopped")
+        for act in (
+            lambda: launch.start_worker(folder),
+            lambda: launch.start_waiter(folder),
+            lambda: control.send_request(folder, "stop", "me"),
+        ):
+            with pytest.raises(UsageError, match="works on the machine of the run only"):
+                act()
+    finally:
+        garden.close()
+
+
+def test_the_help_does_not_connect(laptop) -> None:
+    began = time.monotonic()
+    assert CliRunner().invoke(cli, ["--server", "http://127.0.0.1:1", "--help"]).exit_code == 0
+    assert time.monotonic() - began < 30
