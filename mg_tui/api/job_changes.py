@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,7 +47,7 @@ class JobChanges:
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
-    async def follow(self) -> AsyncIterator[bytes]:
+    async def follow(self) -> AsyncGenerator[bytes, None]:
         """An event about the garden, one with all jobs, then what changes; at least one every second."""
         self._followers += 1
         try:

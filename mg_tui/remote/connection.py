@@ -20,7 +20,7 @@ from mg_tui.remote.address import ServerAddress
 from mg_tui.remote.problems import ServerProblem, explain_answer, explain_failure, not_a_garden
 
 API: Final = "/api/v1"
-_TIMEOUT: Final = 30.0  # seconds that an answer may take; checks of datasets may take longer
+REQUEST_SECONDS: Final = 30.0  # seconds that an answer may take; checks of datasets may take longer
 _CONNECT_TIMEOUT: Final = 10.0
 _MAX_ANSWER: Final = 256 << 20  # bytes
 _MAX_ERROR: Final = 256 << 10
@@ -31,7 +31,7 @@ _FAILURES: Final = (OSError, http.client.HTTPException)
 class ApiConnection:
     """A connection to one server; used by one thread at a time, kept open between requests."""
 
-    def __init__(self, address: ServerAddress, token: str | None, *, timeout: float = _TIMEOUT):
+    def __init__(self, address: ServerAddress, token: str | None, *, timeout: float = REQUEST_SECONDS):
         self.address = address
         self._token, self._timeout = token, timeout
         self._open: http.client.HTTPConnection | None = None

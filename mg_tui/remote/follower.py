@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from mg_tui.core.errors import GardenError
 from mg_tui.remote.address import ServerAddress
-from mg_tui.remote.connection import ApiConnection, EventStream
+from mg_tui.remote.connection import REQUEST_SECONDS, ApiConnection, EventStream
 from mg_tui.remote.copies import JobCopies
 from mg_tui.remote.problems import ServerProblem, not_a_garden, too_old
 from mg_tui.remote.status import ConnectionStatus
@@ -95,9 +95,13 @@ class GardenFollower:
             self._thread.join(5.0)
         self._copies.close()
 
-    def connect(self) -> ApiConnection:
-        """A connection for one command."""
-        return ApiConnection(self._address, self._token)
+    def connect(self, *, timeout: float = REQUEST_SECONDS) -> ApiConnection:
+        """A connection for one command. `timeout`: seconds that an answer may take."""
+        return ApiConnection(self._address, self._token, timeout=timeout)
+
+    def unreadable(self, what: str) -> GardenError:
+        """The error for an answer that cannot be read. `what`: "its report"."""
+        return not_a_garden(self._address, f"{what} cannot be read")
 
     # --- what front ends ask of runs, see `mg_tui.runs.elsewhere.Elsewhere`
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _JOBS: Final = "/training/jobs"
 _TRASH: Final = "/training/trash"
 _CREATE_TRIES: Final = 3
+_CREATE_SECONDS: Final = 600.0
 
 
 class RemoteGarden(GardenFollower):
@@ -106,7 +107,7 @@ class RemoteGarden(GardenFollower):
         for left in reversed(range(_CREATE_TRIES)):
             try:
                 # Rows and images are checked before the answer.
-                with ApiConnection(self._address, self._token, timeout=600.0) as connection:
+                with self.connect(timeout=_CREATE_SECONDS) as connection:
                     created: dict[str, Any] = connection.post(path, body, headers=headers)
                     return created
             except ServerProblem as error:

@@ -66,8 +66,8 @@ def test_a_job_is_created_and_followed_there(box, there, here) -> None:
     assert f"run      {folder.id}" in got.stderr and f"on       {box.url}" in got.stderr
     assert "finished: 2 steps" in got.stderr
     assert folder.spec_values()["dataset"] == str(box.work / "data/rows.jsonl")
-    assert settled(there("runs", "show", "last", "--json").stdout) == settled(here("runs", "show", "last", "--json").stdout)
-    assert there("runs", "logs", "last").stdout.splitlines()[-3:] == here("runs", "logs", "last").stdout.splitlines()[-3:]
+    for command in (("show", "last", "--json"), ("checkpoints", "last", "--json"), ("logs", "last", "-n", "3")):
+        assert settled(there("runs", *command).stdout) == settled(here("runs", *command).stdout)
     assert not (box.home.parent / "laptop").exists()
 
 
@@ -168,9 +168,13 @@ def test_a_second_command_reads_only_what_is_new(box, there, laptop, monkeypatch
     from mg_tui.remote.mirror import Mirror
 
     there("runs", "list")
-    written = []
-    write = Mirror.write
-    monkeypatch.setattr(Mirror, "write", lambda self, record, **more: written.append(record) or write(self, record, **more))
+    written, write = [], Mirror.write
+
+    def note(self, record, **more):
+        written.append(record)
+        return write(self, record, **more)
+
+    monkeypatch.setattr(Mirror, "write", note)
     assert there("runs", "show", "last").exit_code == 0
     assert all(not record["journal"]["text"] for record in written)
     copies = list((laptop / "cache" / "servers").glob("*/runs/*/events.jsonl"))
@@ -202,3 +206,49 @@ def test_the_help_does_not_connect(laptop) -> None:
     began = time.monotonic()
     assert CliRunner().invoke(cli, ["--server", "http://127.0.0.1:1", "--help"]).exit_code == 0
     assert time.monotonic() - began < 30
+
+
+def test_rows_and_tokens_of_a_dataset_are_the_same(box, there, here, monkeypatch) -> None:
+    monkeypatch.chdir(box.work)  # so that `here` finds the same file by the same name
+    show = ("datasets", "show", "data/rows.jsonl")
+    for more in (("--rows", "2:4"), ("--row", "5", "--row", "1"), (), ("--rows", "5:"), ("--dataset-format", "jsonl")):
+        got = there(*show, *more, "--json")
+        assert got.exit_code == 0, (more, got.exception)
+        assert got.stdout == here(*show, *more, "--json").stdout, more
+    tokens = ("--tokens", "--base-model", "tiny", "--row", "1", "--json")
+    assert json.loads(there(*show, *tokens).stdout) == json.loads(here(*show, *tokens).stdout)
+    text = there(*show, "--row", "1").stdout
+    assert text.startswith("row 1\n") and "response" in text
+    assert "⟦" in there(*show, "--row", "1", "--tokens", "--base-model", "tiny").stdout
+    for refused in (("--find", "x"), ("--finding", "too-long"), ("--image-root", "x")):
+        assert "does not work with --server" in str(there(*show, *refused).exception)
+    assert "no row 99" in str(there(*show, "--row", "99").exception)
+    assert "outside the allowed folders" in str(there("datasets", "show", "/etc/passwd").exception)
+
+
+def test_a_check_is_the_same(box, there, here, monkeypatch) -> None:
+    monkeypatch.chdir(box.work)
+    rows = [json.loads(line) for line in (box.work / "data/rows.jsonl").read_text().splitlines()]
+    rows[1]["image"] = "none.png"
+    (box.work / "data/bad.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for file, code in (("data/rows.jsonl", 0), ("data/bad.jsonl", 1)):
+        got, expected = (command("datasets", "check", file, "--json") for command in (there, here))
+        assert got.exit_code == expected.exit_code == code
+        assert {**json.loads(got.stdout), "seconds": 0} == {**json.loads(expected.stdout), "seconds": 0}
+        texts = [command("datasets", "check", file, "--base-model", "tiny").stdout for command in (there, here)]
+        took = re.compile(r"^took .*$", re.MULTILINE)
+        assert took.sub("", texts[0]) == took.sub("", texts[1])
+    assert "does not work with --server" in str(there("datasets", "check", file, "--fix", "x").exception)
+
+
+def test_datasets_that_are_known_there(box, there, here) -> None:
+    from mg_tui.runs import recents
+
+    recents.remember(box.home, "datasets", str(box.work / "data/rows.jsonl"))
+    assert there("datasets", "list", "--json").stdout == here("datasets", "list", "--json").stdout
+    assert there("datasets", "list").stdout == here("datasets", "list").stdout != ""
+
+
+@pytest.mark.parametrize("arguments", [("convert", "a", "b"), ("create",), ("sample", "a", "b")])
+def test_datasets_are_not_written_there(there, arguments) -> None:
+    assert "does not work with --server" in str(there("datasets", *arguments).exception)
