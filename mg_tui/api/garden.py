@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from mg_tui.api.device_samples import DeviceSamples
 from mg_tui.api.errors import ApiError, not_found
+from mg_tui.api.followed import FollowedRuns
 from mg_tui.api.idempotency import IdempotencyKeys
 from mg_tui.api.paths import AllowedPaths
 from mg_tui.config import Settings
@@ -25,6 +26,7 @@ from mg_tui.runs.store import RunStore, RunSummary
 if TYPE_CHECKING:
     from mg_tui.api.job_changes import JobChanges
     from mg_tui.api.job_events import EventFeeds
+    from mg_tui.api.pages.changes import PageChanges
 
 FolderT = TypeVar("FolderT", bound=RunFolder)
 _ENGINES_AT_ONCE: Final = 2  # processes that load a model and answer one request
@@ -47,7 +49,9 @@ class Garden:
         self.keys = IdempotencyKeys(settings.home)
         self.devices = DeviceSamples(self._run_pids)
         self.feeds: EventFeeds
-        self.changes: JobChanges
+        self.job_changes: JobChanges
+        self.changes: PageChanges
+        self.followed = FollowedRuns()
         self._stores = {kind: RunStore(settings.home, kind) for kind in (RunFolder, EvaluationFolder)}
         self._lock = threading.Lock()
         self._engines = threading.Semaphore(_ENGINES_AT_ONCE)

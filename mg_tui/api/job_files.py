@@ -47,7 +47,7 @@ _JOB_QUERY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199},[0-9]{1,15},(
 async def changes(garden: GardenOf) -> Response:
     """First the garden and every job; then jobs that changed or are gone, and at least one event every second."""
     return EventSourceResponse(
-        garden.changes.follow(), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        garden.job_changes.follow(), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     )
 
 

@@ -91,7 +91,15 @@ def copied_run(garden: "RemoteGarden", run_id: str) -> "RunFolder":
     return folder
 
 
-def resume_there(folder: "RunFolder", *, at: str | None, from_start: bool, gpus: str | None, follow: bool) -> int:
+def resume_there(
+    folder: "RunFolder",
+    *,
+    at: str | None,
+    from_start: bool,
+    gpus: str | None,
+    processes: int | None,
+    follow: bool,
+) -> int:
     """Resume a run on the server. Raises as the server refuses."""
     from mg_tui.cli.launch import detach_or_follow
     from mg_tui.runs import devices, launch, operations
@@ -99,7 +107,9 @@ def resume_there(folder: "RunFolder", *, at: str | None, from_start: bool, gpus:
 
     requested = devices.parse_devices(gpus) if gpus else None
     by = requester("cli")
-    target = operations.resume_run(folder, by, gpus=requested, in_queue=True, from_start=from_start, at=at)
+    target = operations.resume_run(
+        folder, by, gpus=requested, in_queue=True, from_start=from_start, at=at, processes=processes
+    )
     click.echo(f"run      {folder.id}\nresumes  {target.summary}", err=True)
     if follow:
         launch.wait_until_started(folder, attempts=target.attempts)

@@ -64,8 +64,18 @@ class RemoteGarden(GardenFollower):
     def checkpoint(self, run_id: str) -> bool:
         return bool(self._post(f"{_JOBS}/{run_id}/checkpoint")["seen"])
 
-    def resume(self, run_id: str, *, at: str | None, from_start: bool, gpus: Sequence[str] | None, queue: bool) -> None:
-        body = {"at": at, "from_start": from_start, "gpus": ",".join(gpus) if gpus else None, "queue": queue}
+    def resume(
+        self,
+        run_id: str,
+        *,
+        at: str | None,
+        from_start: bool,
+        gpus: Sequence[str] | None,
+        queue: bool,
+        processes: int | None,
+    ) -> None:
+        devices = ",".join(gpus) if gpus else None
+        body = {"at": at, "from_start": from_start, "gpus": devices, "queue": queue, "processes": processes}
         self._post(f"{_JOBS}/{run_id}/resume", body)
 
     def set_held(self, run_id: str, held: bool) -> None:

@@ -67,7 +67,16 @@ class Elsewhere(Protocol):
     def checkpoint(self, run_id: str) -> bool:
         """Ask for a checkpoint; whether that was seen."""
 
-    def resume(self, run_id: str, *, at: str | None, from_start: bool, gpus: Sequence[str] | None, queue: bool) -> None:
+    def resume(
+        self,
+        run_id: str,
+        *,
+        at: str | None,
+        from_start: bool,
+        gpus: Sequence[str] | None,
+        queue: bool,
+        processes: int | None,
+    ) -> None:
         """Resume a run."""
 
     def set_held(self, run_id: str, held: bool) -> None:
