@@ -1,6 +1,5 @@
 """Copies of run folders on this machine: byte for byte, never half a run, never a path that the server chooses."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -77,7 +76,7 @@ def test_a_log_begins_at_its_end_and_continues(mirror) -> None:
 def test_a_server_chooses_no_path(mirror, tmp_path, name) -> None:
     with pytest.raises((ValueError, TypeError)):
         mirror.write(record(name, text="a\n", files=SPEC), journal=2, tag="1")
-    assert names(mirror) == [] and set(os.listdir(tmp_path)) - {"laptop"} == {"servers"}
+    assert names(mirror) == [] and {path.name for path in tmp_path.iterdir()} - {"laptop"} == {"servers"}
 
 
 def test_other_files_than_the_known_ones_are_left_out(mirror) -> None:

@@ -34,13 +34,9 @@ def fake() -> Iterator[Callable[[Answer], str]]:
     servers = []
 
     def start(answer: Answer) -> str:
-        class Handler(http.server.BaseHTTPRequestHandler):
-            do_GET = do_POST = answer
-
-            def log_message(self, *_arguments: object) -> None:
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        methods = {"do_GET": answer, "do_POST": answer, "log_message": lambda *_arguments: None}
+        handler = type("Handler", (http.server.BaseHTTPRequestHandler,), methods)
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         servers.append(server)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return f"http://127.0.0.1:{server.server_port}"
@@ -140,11 +136,9 @@ def test_a_server_that_fails_or_has_too_much_to_do(fake) -> None:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tls")
-    made = subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
-        + ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
-        capture_output=True,
-    )
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    made = subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1", *files], capture_output=True)
     if made.returncode:
         pytest.skip("needs openssl")
     return folder
