@@ -53,7 +53,10 @@ class JobChanges:
         try:
             yield format_sse_event(retry=_RETRY_MILLISECONDS)
             yield _frame("garden", self._garden_record())
-            await self._read()
+            reading = asyncio.ensure_future(self._read())
+            while not reading.done():  # the first look at very many runs takes a while
+                await asyncio.wait([reading], timeout=BEAT_SECONDS)
+                yield _frame("wait", {})
             if self._task is None or self._task.done():
                 self._task = asyncio.get_running_loop().create_task(self._run())
             seen, full = 0, True

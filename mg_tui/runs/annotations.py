@@ -73,7 +73,7 @@ def rename(folder: RunFolder, name: str) -> Annotations:
     name = name.strip()
     if len(name) > MAX_NAME or name != one_line(name):
         raise UsageError(f"A name is one line of at most {MAX_NAME} characters.", where=one_line(name, limit=100))
-    return _write(folder, replace(read_annotations(folder), name=name or None))
+    return _change(folder, name=name or None)
 
 
 def set_note(folder: RunFolder, note: str) -> Annotations:
@@ -86,7 +86,7 @@ def set_note(folder: RunFolder, note: str) -> Annotations:
     note = printable(note.strip())
     if len(note) > MAX_NOTE:
         raise UsageError(f"A note has at most {MAX_NOTE} characters; this one has {len(note)}.")
-    return _write(folder, replace(read_annotations(folder), note=note))
+    return _change(folder, note=note)
 
 
 def change_tags(folder: RunFolder, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> Annotations:
@@ -103,7 +103,7 @@ def change_tags(folder: RunFolder, *, add: Iterable[str] = (), remove: Iterable[
 
 def set_tags(folder: RunFolder, tags: Iterable[str]) -> Annotations:
     """Give a run exactly these tags. Raises as `change_tags`."""
-    return _write(folder, replace(read_annotations(folder), tags=parse_tags(tags)))
+    return _change(folder, tags=parse_tags(tags))
 
 
 def parse_tags(tags: Iterable[str]) -> tuple[str, ...]:
@@ -134,10 +134,16 @@ def _parse(values: Mapping[str, Any]) -> Annotations:
     )
 
 
-def _write(folder: RunFolder, annotations: Annotations) -> Annotations:
+def _change(folder: RunFolder, **values: Any) -> Annotations:
+    """Write some of a run's annotations; the others stay as they are, whoever wrote them meanwhile."""
+    changed = replace(read_annotations(folder), **values)
     if (elsewhere := elsewhere_of(folder)) is not None:
-        elsewhere.annotate(folder.id, {**asdict(annotations), "name": annotations.name or ""})
-        return annotations
+        elsewhere.annotate(folder.id, {name: "" if value is None else value for name, value in values.items()})
+        return changed
+    return _write(folder, changed)
+
+
+def _write(folder: RunFolder, annotations: Annotations) -> Annotations:
     try:
         write_atomic(folder.annotations_file, (json.dumps(asdict(annotations), ensure_ascii=False) + "\n").encode())
     except OSError as error:

@@ -25,7 +25,7 @@ def _event(frame: bytes) -> tuple[str, dict]:
 async def _next(events) -> tuple[str, dict]:
     while True:
         kind, data = _event(await asyncio.wait_for(anext(events), 60))
-        if kind and (kind != "jobs" or data["full"] or data["jobs"] or data["gone"]):
+        if kind not in ("", "wait") and (kind != "jobs" or data["full"] or data["jobs"] or data["gone"]):
             return kind, data
 
 
@@ -209,3 +209,28 @@ def test_a_sample_of_the_devices(client) -> None:
 
     snapshot = snapshot_of(sample)
     assert snapshot is not None and snapshot.host.cores == sample["host"]["cores"]
+
+
+@pytest.mark.asyncio
+async def test_a_first_look_that_takes_long_is_not_silence(settings, make_run, monkeypatch) -> None:
+    import threading
+
+    from mg_tui.api import job_changes
+
+    monkeypatch.setattr(job_changes, "BEAT_SECONDS", 0.05)
+    may_read, store = threading.Event(), RunStore(settings.home)
+    folder = make_run("first")
+
+    def list_runs():
+        assert may_read.wait(60)
+        return store.refresh()
+
+    changes = JobChanges(settings.home, list_runs)
+    events = changes.follow()
+    assert (await _next(events))[0] == "garden"
+    kinds = [_event(await asyncio.wait_for(anext(events), 60))[0] for _ in range(3)]
+    assert kinds == ["wait", "wait", "wait"]
+    may_read.set()
+    assert [job["id"] for job in (await _next(events))[1]["jobs"]] == [folder.id]
+    await events.aclose()
+    changes.close()
