@@ -95,8 +95,9 @@ class JobChanges:
         for run in summaries:
             # An ended run that nobody wrote into is the same object as before.
             known = self._records.get(run.id)
-            same = known is not None and run.state.ended and self._summaries.get(run.id) is run
-            records[run.id] = known[1] if same and known is not None else change_record(run)
+            same = run.state.ended and self._summaries.get(run.id) is run
+            settled = known is not None and same and not known[1]["held"]
+            records[run.id] = known[1] if known is not None and settled else change_record(run)
         self._summaries = {run.id: run for run in summaries}
         return records
 
@@ -125,17 +126,19 @@ class JobChanges:
 def change_record(run: RunSummary) -> dict[str, Any]:
     """What a follower needs to know of a job: its state, whether a process has it, and the sizes of its files.
 
-    The state comes first: a journal that has `journal` bytes holds every event that the state is made from.
+    The state comes first: a journal that has `journal` bytes holds every event that the state is made from. A process
+    is looked for before and after: one that begins or ends meanwhile counts, so that its run is not taken for crashed.
     """
-    state = run.state
-    held = state is RunState.RUNNING or (state is RunState.QUEUED and _has_process(run.folder))
-    silent = run.silent_seconds
+    state, silent = run.state, run.silent_seconds
+    held = state is RunState.RUNNING or _has_process(run.folder)
+    journal = _size(run.folder.journal_file)
+    held = held or _has_process(run.folder)
     return {
         "id": run.id,
         "state": state.value,
         "held": held,
         "silent": None if silent is None else round(silent),
-        "journal": _size(run.folder.journal_file),
+        "journal": journal,
         "log": _size(run.folder.log_file),
         "files": files_tag(run.folder, ended=state.ended),
     }

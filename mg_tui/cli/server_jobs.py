@@ -98,19 +98,31 @@ def resume_there(
     from_start: bool,
     gpus: str | None,
     processes: int | None,
+    queue: bool,
     follow: bool,
 ) -> int:
     """Resume a run on the server. Raises as the server refuses."""
     from mg_tui.cli.launch import detach_or_follow
-    from mg_tui.runs import devices, launch, operations
+    from mg_tui.runs import devices, operations
     from mg_tui.runs.control import requester
 
     requested = devices.parse_devices(gpus) if gpus else None
     by = requester("cli")
     target = operations.resume_run(
-        folder, by, gpus=requested, in_queue=True, from_start=from_start, at=at, processes=processes
+        folder, by, gpus=requested, in_queue=queue, from_start=from_start, at=at, processes=processes
     )
     click.echo(f"run      {folder.id}\nresumes  {target.summary}", err=True)
     if follow:
-        launch.wait_until_started(folder, attempts=target.attempts)
+        _wait_for_attempt(folder, target.attempts)
     return detach_or_follow(folder, detach=not follow)
+
+
+def _wait_for_attempt(folder: "RunFolder", attempts: int) -> None:
+    """Wait until the copy of a resumed run says that it is queued or was started again."""
+    from mg_tui.runs.watch import RunWatch
+
+    watch, deadline = RunWatch(folder), time.monotonic() + _COPY_SECONDS
+    watch.refresh()
+    while watch.state.ended and watch.view.attempt <= attempts and time.monotonic() < deadline:
+        time.sleep(0.1)
+        watch.refresh()

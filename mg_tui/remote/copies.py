@@ -75,6 +75,8 @@ class JobCopies:
         for id, job in jobs.items():
             if self._mirror.copied(id)[0] > int(job["journal"]):
                 self._mirror.start_over(id)
+            if job["held"]:  # before the event of its start is copied; that it has no process any more, after its end
+                self._note(id, job)
 
     def copy(self) -> tuple[int, bool]:
         """Copy the next part of what is new; returns how many runs were behind before it, and whether anything came.
@@ -104,10 +106,13 @@ class JobCopies:
         waiting = set(behind)
         for id, job in self._jobs.items():
             if id not in waiting:
-                silent = job["silent"]
-                self._live[id] = (bool(job["held"]), None if silent is None else float(silent))
+                self._note(id, job)
         for id in [id for id in self._live if id not in self._jobs]:
             del self._live[id]
+
+    def _note(self, id: str, job: Mapping[str, Any]) -> None:
+        silent = job["silent"]
+        self._live[id] = (bool(job["held"]), None if silent is None else float(silent))
 
     def _logs_to_copy(self) -> list[str]:
         now = time.monotonic()

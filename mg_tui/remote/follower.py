@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mg_tui.core.errors import GardenError
+from mg_tui.core.text import one_line
 from mg_tui.remote.address import ServerAddress
 from mg_tui.remote.connection import REQUEST_SECONDS, ApiConnection, EventStream
 from mg_tui.remote.copies import JobCopies
@@ -205,7 +206,7 @@ class GardenFollower:
     def _take_garden(self, data: Mapping[str, Any]) -> None:
         if data.get("protocol") != _PROTOCOL:
             raise too_old(self._address, str(data.get("version", "another version")))
-        self.remote_home = str(data["home"])
+        self.remote_home = one_line(str(data["home"]))
         lifetime = data["lifetime"]
         self._lifetime = Lifetime(lifetime.get("boot"), lifetime.get("container"))
 

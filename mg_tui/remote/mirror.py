@@ -107,7 +107,7 @@ class Mirror:
 
         Args:
             record: an entry of `/training/files`.
-            journal: how long the server's journal is, at least.
+            journal: how long the server said that its journal is; what it sends beyond that is left for later.
             tag: of the small files, if they are in the record.
 
         Raises:
@@ -119,7 +119,7 @@ class Mirror:
             raise ValueError("not an id of a run")
         copy = self._copies.setdefault(run_id, _Copy())
         try:
-            news = self._write_parts(run_id, copy, record, tag)
+            news = self._write_parts(run_id, copy, record, journal, tag)
             if not copy.visible and copy.journal >= journal and copy.tag:
                 hidden = self._path(run_id)
                 copy.visible = True
@@ -130,11 +130,12 @@ class Mirror:
             ) from error
         return news
 
-    def _write_parts(self, run_id: str, copy: _Copy, record: Mapping[str, Any], tag: str) -> int:
+    def _write_parts(self, run_id: str, copy: _Copy, record: Mapping[str, Any], journal: int, tag: str) -> int:
         path = self._path(run_id)
         path.mkdir(exist_ok=True)
         folder, news = RunFolder(path), 0
-        data = _bytes_of(record["journal"]["text"])
+        # What was written since the server spoke of the run is not told from a crash without its next word.
+        data = _bytes_of(record["journal"]["text"])[: max(journal - copy.journal, 0)]
         if data and record["journal"]["at"] == copy.journal:
             _append(folder.journal_file, data, at=copy.journal)
             copy.journal += len(data)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mg_tui.api.job_changes import JobChanges
+from mg_tui.api.job_changes import JobChanges, change_record
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.lock import RunLock
@@ -80,6 +80,17 @@ async def test_a_follower_hears_something_every_second_and_a_second_one_begins_w
     await first.aclose()
     await second.aclose()
     changes.close()
+
+
+def test_a_process_that_began_since_the_state_was_read_counts(make_run) -> None:
+    folder = make_run("first", end="stopped")
+    run = summarize_run(folder)
+    with RunLock(folder.lock_file), JournalWriter(folder.journal_file) as journal:
+        journal.write("started", pid=2, host="box", attempt=2, resumed_from=3, versions={})
+        record = change_record(run)
+    assert record["state"] == "stopped" and record["held"] is True
+    assert record["journal"] == folder.journal_file.stat().st_size
+    assert change_record(run)["held"] is False
 
 
 def _files(client, *jobs: str, **more) -> dict:

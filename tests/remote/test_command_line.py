@@ -71,6 +71,22 @@ def test_a_job_is_created_and_followed_there(box, there, here) -> None:
     assert not (box.home.parent / "laptop").exists()
 
 
+@pytest.mark.slow
+def test_a_run_is_stopped_resumed_and_run_again_there(box, there) -> None:
+    options = ["--base-model", "tiny", "--dataset", "data/rows.jsonl", "--max-steps", "40", "--sample-count", "0"]
+    run = there("train-vision", *options, "--device", "cpu", "--queue").stdout.strip()
+    folder = RunFolder(box.home / "runs" / run)
+    wait_for(lambda: summarize_run(folder).view.step > 0)
+    assert there("runs", "stop", run).exit_code == 0
+    wait_for(lambda: summarize_run(folder).state.value == "stopped")
+    got = there("runs", "resume", run, "--follow")
+    assert got.exit_code == 0 and "resumes  from the checkpoint at step" in got.stderr, got.output
+    assert "finished: 40 steps" in got.stderr
+    again = there("runs", "rerun", run, "--max-steps", "1", "--follow")
+    assert again.exit_code == 0 and "finished: 1 steps" in again.stderr, again.output
+    assert run_folders(box.home)[0].id != run
+
+
 def test_values_that_are_wrong_are_said_by_the_server(box, there) -> None:
     before = len(run_folders(box.home))
     got = there("train-vision", "--base-model", "tiny", "--dataset", "data/rows.jsonl", "--batch-size", "0")

@@ -43,7 +43,8 @@ def test_a_run_is_visible_when_it_is_whole(mirror) -> None:
 def test_bytes_that_are_no_text_stay_what_they_are(mirror) -> None:
     data = b"\xff\xfe\xf0\x9f caf\xc3"
     mirror.write(record(text=data.decode("utf-8", "surrogateescape"), files=SPEC), journal=len(data), tag="1")
-    mirror.write(record(text=b"\xa9\n".decode("utf-8", "surrogateescape"), at=len(data)), journal=9, tag="1")
+    more = b"\xa9\n".decode("utf-8", "surrogateescape")
+    mirror.write(record(text=more, at=len(data)), journal=len(data) + 2, tag="1")
     assert (mirror.home / "runs" / RUN / "events.jsonl").read_bytes() == data + b"\xa9\n"
 
 
@@ -52,6 +53,13 @@ def test_a_part_that_does_not_continue_the_copy_is_not_added(mirror) -> None:
     assert mirror.write(record(text="x\n", at=1), journal=2, tag="1") == 0
     assert mirror.write(record(text="x\n", at=7), journal=2, tag="1") == 0
     assert (mirror.home / "runs" / RUN / "events.jsonl").read_bytes() == b"a\n"
+
+
+def test_what_was_written_since_the_server_spoke_waits_for_its_next_word(mirror) -> None:
+    mirror.write(record(text="a\nstarted\n", files=SPEC), journal=2, tag="1")
+    assert (mirror.home / "runs" / RUN / "events.jsonl").read_bytes() == b"a\n" and mirror.is_complete(RUN, 2, "1")
+    mirror.write(record(text="started\n", at=2), journal=10, tag="1")
+    assert (mirror.home / "runs" / RUN / "events.jsonl").read_bytes() == b"a\nstarted\n"
 
 
 def test_small_files_come_and_go(mirror) -> None:
@@ -139,3 +147,34 @@ def test_a_cache_that_cannot_be_written_is_an_error(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EnvironmentProblem, match="cannot be copied"):
         Mirror(Path(tmp_path / "file"), ADDRESS)
+
+
+class Answers:
+    """A connection with prepared answers; `during` is called when one is asked for."""
+
+    def __init__(self, answer: dict, during) -> None:
+        self.get = lambda _path, _query: (during(), answer)[1]
+        self.close = lambda: None
+
+
+def test_a_run_that_starts_or_ends_while_it_is_copied_is_never_a_crashed_one(tmp_path) -> None:
+    from mg_tui.remote.copies import JobCopies
+
+    copies = JobCopies(tmp_path, ADDRESS, None)
+    seen = []
+
+    def change(text: str, at: int, *, held: bool) -> None:
+        job = {"id": RUN, "held": held, "silent": None, "journal": at + len(text), "log": 0, "files": "1"}
+        answer = {"data": [record(text=text, at=at, files=SPEC)], "has_more": False}
+        copies._connection = Answers(answer, lambda: seen.append(copies.has_process(RUN)))  # type: ignore[assignment]
+        copies.take({"full": False, "jobs": [job], "gone": []})
+        while copies.copy()[0]:
+            pass
+
+    change("stopped\n", 0, held=False)
+    assert seen == [False] and not copies.has_process(RUN)
+    change("started\n", 8, held=True)
+    assert seen == [False, True]  # before the event of its start was copied
+    change("finished\n", 16, held=False)
+    assert seen == [False, True, True] and not copies.has_process(RUN)  # after that of its end was
+    copies.close()

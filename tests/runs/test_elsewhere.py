@@ -66,7 +66,7 @@ class Box:
 @pytest.fixture
 def box(tmp_path) -> Iterator[Box]:
     made = Box()
-    elsewhere.register(tmp_path, made)  # type: ignore[arg-type]
+    elsewhere.register(tmp_path, made)
     yield made
     elsewhere.forget(tmp_path)
 

@@ -57,7 +57,9 @@ def resume(
             raise refuse_with_server(flag, "files of the server are not changed from here")
         folder = find_run(ctx.obj.home, run)
         ctx.exit(
-            resume_there(folder, at=at, from_start=from_start, gpus=gpus, processes=processes, follow=bool(follow))
+            resume_there(
+                folder, at=at, from_start=from_start, gpus=gpus, processes=processes, queue=queue, follow=bool(follow)
+            )
         )
     devices = parse_gpus(gpus)
     target = find_resume_target(
