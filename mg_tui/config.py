@@ -2,7 +2,7 @@
 
 Later wins: built-in defaults, the user's `garden.toml` (the platform's configuration folder), `./garden.toml`,
 `MODEL_GARDEN_*` in the environment, flags. `MODEL_GARDEN_HOME` names the home; `MODEL_GARDEN_TRAIN_LEARNING_RATE=1e-4`
-sets a default of `train-vision`. The keys of [paths], [ui], [runs] and [cost] are declared in `mg_tui.core.settings`,
+sets a default of `train-vision`. The keys of [paths], [ui], [runs], [server] and [cost] are in `mg_tui.core.settings`,
 those of [train] and of each [presets.NAME] are the fields of TrainingSpec, those of [datasets.NAME] are in
 `mg_tui.core.named_datasets`; [filters] has filters of runs by name; [keys] names actions of the dashboard; [notify]
 has URLs for messages by name, as MODEL_GARDEN_NOTIFY_NAME does.
@@ -39,7 +39,7 @@ class Settings:
         home: folder of runs, created on first use.
         cache: folder of downloads and other data that can be recreated.
         train: defaults for fields of `TrainingSpec`, by name; values as the files or the environment gave them.
-        ui, runs, cost: the `[ui]`, `[runs]` and `[cost]` tables, with values from the environment.
+        ui, runs, cost, server: the `[ui]`, `[runs]`, `[cost]` and `[server]` tables, with values from the environment.
         presets: named sets of values for fields of `TrainingSpec`, as the files gave them.
         datasets: named datasets, by keys of `mg_tui.core.named_datasets.DATASET_KEYS`, as the files gave them.
         filters: filters of runs by name, as the files gave them.
@@ -56,6 +56,7 @@ class Settings:
     ui: Mapping[str, Any] = field(default_factory=dict)
     runs: Mapping[str, Any] = field(default_factory=dict)
     cost: Mapping[str, Any] = field(default_factory=dict)
+    server: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     datasets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     filters: Mapping[str, str] = field(default_factory=dict)
@@ -124,6 +125,7 @@ def load_settings(
         ui=tables["ui"],
         runs=tables["runs"],
         cost=tables["cost"],
+        server=tables["server"],
         presets=tables["presets"],
         datasets=tables["datasets"],
         filters=tables["filters"],

@@ -83,7 +83,9 @@ def test_where_a_value_comes_from(tmp_path: Path, user_file: Path) -> None:
     user_file.write_text('[ui]\ntheme = "garden-light"\nupdates_per_second = 1\n')
     (tmp_path / "garden.toml").write_text("[ui]\nupdates_per_second = 0.5\n")
     found = settings(tmp_path, user_file, MODEL_GARDEN_UI_IMAGES="kitty")
-    assert {name: where for name, where in found.origins.items() if not name.startswith(("runs.", "cost."))} == {
+    assert {
+        name: where for name, where in found.origins.items() if not name.startswith(("runs.", "cost.", "server."))
+    } == {
         "paths.home": "default",
         "paths.cache": "default",
         "ui.theme": str(user_file),

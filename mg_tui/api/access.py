@@ -40,8 +40,13 @@ API_RULES: Final = (
     AccessRule("DELETE", _JOB, "run"),
     *(
         AccessRule("POST", f"{_JOB}/{action}", "run")
-        for action in ("stop", "checkpoint", "resume", "rerun", "hold", "release", "move")
+        for action in ("stop", "checkpoint", "resume", "rerun", "hold", "release", "move", "annotate")
     ),
+    AccessRule("DELETE", f"{_JOB}/checkpoints/{{step}}", "run"),
+    AccessRule("GET", f"{NATIVE}/training/trash", "read"),
+    AccessRule("POST", f"{NATIVE}/training/trash/{{job_id}}/restore", "run"),
+    AccessRule("GET", f"{NATIVE}/training/changes", "read", follower=True),
+    AccessRule("GET", f"{NATIVE}/training/files", "read"),
     AccessRule("GET", f"{_JOB}/events", "read", follower=True),
     *(AccessRule("GET", f"{_JOB}/{part}", "read") for part in ("logs", "metrics", "samples", "checkpoints")),
     AccessRule("GET", _EVALUATIONS, "read"),
@@ -59,6 +64,7 @@ API_RULES: Final = (
     AccessRule("GET", f"{NATIVE}/models", "read"),
     *(AccessRule("POST", f"{NATIVE}/models/{verb}", "run") for verb in ("generate", "merge", "export")),
     AccessRule("GET", f"{NATIVE}/devices", "read"),
+    AccessRule("GET", f"{NATIVE}/devices/sample", "read"),
     AccessRule("POST", f"{NATIVE}/estimate", "read"),
     AccessRule("GET", f"{NATIVE}/plugins", "read"),
     AccessRule("GET", f"{NATIVE}/settings", "read"),

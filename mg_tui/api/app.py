@@ -9,10 +9,23 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import Response
 
 from mg_tui import __version__
-from mg_tui.api import datasets, docs, evaluations, job_actions, jobs, machine, models, openai_files, openai_jobs
+from mg_tui.api import (
+    datasets,
+    docs,
+    evaluations,
+    job_actions,
+    job_files,
+    job_upkeep,
+    jobs,
+    machine,
+    models,
+    openai_files,
+    openai_jobs,
+)
 from mg_tui.api.access import NATIVE, OPENAI, RULES
 from mg_tui.api.errors import install_error_handlers
 from mg_tui.api.garden import Garden
+from mg_tui.api.job_changes import JobChanges
 from mg_tui.api.job_events import EventFeeds
 from mg_tui.api.pages import routes as pages
 from mg_tui.api.pages.changes import PageChanges
@@ -23,6 +36,8 @@ from mg_tui.runs.folder import RunFolder
 ROUTERS = (
     jobs.router,
     job_actions.router,
+    job_files.router,
+    job_upkeep.router,
     evaluations.router,
     datasets.router,
     models.router,
@@ -39,10 +54,12 @@ def create_app(garden: Garden) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         garden.feeds = EventFeeds()
+        garden.job_changes = JobChanges(garden.home, lambda: garden.list(RunFolder))
         garden.changes = PageChanges(lambda: garden.list(RunFolder))
         yield
         garden.feeds.close()
         garden.changes.close()
+        garden.job_changes.close()
 
     app = FastAPI(
         title="Model Garden",

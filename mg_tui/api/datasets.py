@@ -30,9 +30,20 @@ _OWN_FIELDS = ("row", "headers_only")
 @router.get("", summary="Datasets that are known here", responses=docs.answers("dataset_list", 401))
 def list_datasets(garden: GardenOf) -> Response:
     """Those of garden.toml by name, and those that were opened here lately and that callers may read."""
-    named = [{"object": "dataset", "name": name, "source": "garden.toml"} for name in garden.settings.datasets]
+    named = [
+        {"object": "dataset", "name": name, "source": "garden.toml", "path": garden.paths.redact(str(table["path"]))}
+        if "path" in table
+        else {"object": "dataset", "name": name, "source": "garden.toml"}
+        for name, table in garden.settings.datasets.items()
+    ]
     lately = [
-        {"object": "dataset", "name": item.reference, "source": "recent", "opened_at": item.opened_at or None}
+        {
+            "object": "dataset",
+            "name": item.reference,
+            "source": "recent",
+            "opened_at": item.opened_at or None,
+            "here": Path(item.reference).exists(),
+        }
         for item in recents.read(garden.home, "datasets")
         if garden.paths.policy.allows(Path(item.reference))
     ]

@@ -75,6 +75,15 @@ _ANSWERS: Final[Mapping[str, Any]] = {
     "job_list": _page(dict(_JOB)),
     "request": {"object": "request", "id": _ID, "request": "stop", "seen": True},
     "job_events": 'event: step\ndata: {"n":17,"t":1796066130.5,"kind":"step","step":12,"loss":1.25}\nid: 17\n\n',
+    "job_files": _page(
+        {
+            "id": _ID,
+            "journal": {"at": 5120, "text": '{"n":17,"t":1796066130.5,"kind":"step","step":12}\n'},
+            "log": {"at": 900, "next": 918, "text": "loading the model\n"},
+            "files": {"spec.json": "{}", "annotations.json": None},
+        }
+    ),
+    "trash": _page({"object": "removed_job", "id": _ID, "removed_at": 1796066100.5}),
     "logs": _page("loading the model"),
     "metrics": {"object": "training.metrics", "stride": 1, "step": [1], "t": [1796066130.5], "loss": [1.25]},
     "samples": _page({"step": 200, "row": 3, "prompt": "What color is the car?", "answer": "Red", "expected": "Red"}),
@@ -89,6 +98,13 @@ _ANSWERS: Final[Mapping[str, Any]] = {
     "model_list": _page({"object": "model", "id": "/work/models/vision-model-1", "kind": "adapter", "run": _ID}),
     "engine_events": 'event: progress\ndata: {"done":1,"total":2}\n\nevent: result\ndata: {"text":"A cat"}\n\n',
     "device_list": _page({"object": "device", "name": "0", "used_by": None}),
+    "device_sample": {
+        "object": "device.sample",
+        "time": 1796066130.5,
+        "gpus": [{"index": 0, "name": "NVIDIA H200", "utilization": 97.0}],
+        "host": {"cpu_percent": 12.0, "cores": 16},
+        "why_no_gpu": None,
+    },
     "estimate": {"base_model": "Qwen/Qwen2.5-VL-3B-Instruct", "peak": 18253611008, "places": []},
     "plugin_list": _page({"name": "my_family", "version": "0.3.0", "status": "ok"}),
     "setting_list": _page({"object": "setting", "id": "runs.resume_interrupted", "value": None, "origin": "default"}),

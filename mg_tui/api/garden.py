@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 from fastapi import Depends, Request
 
+from mg_tui.api.device_samples import DeviceSamples
 from mg_tui.api.errors import ApiError, not_found
 from mg_tui.api.followed import FollowedRuns
 from mg_tui.api.idempotency import IdempotencyKeys
@@ -19,9 +20,11 @@ from mg_tui.runs import control
 from mg_tui.runs.caller_bounds import CallerBounds
 from mg_tui.runs.evaluations import EvaluationFolder
 from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunStore, RunSummary
 
 if TYPE_CHECKING:
+    from mg_tui.api.job_changes import JobChanges
     from mg_tui.api.job_events import EventFeeds
     from mg_tui.api.pages.changes import PageChanges
 
@@ -44,7 +47,9 @@ class Garden:
         self.paths = paths
         self.own_tokens = own_tokens
         self.keys = IdempotencyKeys(settings.home)
+        self.devices = DeviceSamples(self._run_pids)
         self.feeds: EventFeeds
+        self.job_changes: JobChanges
         self.changes: PageChanges
         self.followed = FollowedRuns()
         self._stores = {kind: RunStore(settings.home, kind) for kind in (RunFolder, EvaluationFolder)}
@@ -81,6 +86,10 @@ class Garden:
             store = self._stores[kind]
             ids = [run_id for run_id in store.ids() if after is None or run_id < after]
             return [store.find(run_id) for run_id in ids[:limit]], len(ids) > limit
+
+    def _run_pids(self) -> dict[int, str]:
+        running = (run for run in self.list(RunFolder) if run.state is RunState.RUNNING)
+        return {run.view.pid: run.id for run in running if run.view.pid is not None}
 
     def find(self, kind: type[FolderT], name: str) -> FolderT:
         """The folder of a run or an evaluation by its whole id.

@@ -177,4 +177,5 @@ def _shown(garden: Garden, folder: RunFolder, status: int = 200) -> Response:
 
 def _requested(result: operations.RequestResult) -> Response:
     record = {"object": "request", "id": result.folder.id, "request": result.request, "seen": result.acknowledged}
+    record["queued"] = result.queued
     return json_answer(record, 202)

@@ -103,12 +103,16 @@ def show(request: Request, garden: GardenOf, job_id: str) -> Response:
     summary="Move a job to the trash",
     responses=docs.answers(None, 401, 404, 409, status=204),
 )
-def delete(garden: GardenOf, job_id: str) -> Response:
+def delete(
+    garden: GardenOf,
+    job_id: str,
+    permanently: Annotated[bool, Query(description="Delete it at once instead.")] = False,
+) -> Response:
     folder = garden.find(RunFolder, job_id)
     with as_conflict():
         if summarize_run(folder).state is RunState.QUEUED:
             raise ApiError(409, "conflict", f"Job {job_id} is queued; stop it first.")
-        remove_run(folder)
+        remove_run(folder, permanently=permanently)
     return Response(status_code=204)
 
 

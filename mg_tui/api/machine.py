@@ -1,5 +1,6 @@
 """`/devices`, `/estimate`, `/plugins`, `/settings` and `/health`: the machine and this installation."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
@@ -49,6 +50,15 @@ def devices(garden: GardenOf) -> Response:
         for device in find_devices()
     ]
     return json_answer(list_body(listed, has_more=False))
+
+
+@router.get(
+    "/devices/sample",
+    summary="Load, memory and processes of every device, and of the host",
+    responses=docs.answers("device_sample", 401),
+)
+def device_sample(garden: GardenOf) -> Response:
+    return json_answer({"object": "device.sample", **asdict(garden.devices.sample())})
 
 
 @router.post(

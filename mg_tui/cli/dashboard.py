@@ -5,6 +5,7 @@ import sys
 
 from mg_tui.config import Settings
 from mg_tui.core.errors import UsageError
+from mg_tui.runs.elsewhere import Elsewhere, elsewhere_at
 
 
 def run_dashboard(settings: Settings, open_run: str | None = None) -> None:
@@ -39,11 +40,12 @@ def run_dashboard(settings: Settings, open_run: str | None = None) -> None:
     sys.setswitchinterval(0.001)
     exit_on_hangup()
 
-    app = GardenApp(settings, folder, select_graphics(str(settings.ui.get("images", ""))), start_queue=True)
+    there = elsewhere_at(settings.home)
+    app = GardenApp(settings, folder, select_graphics(str(settings.ui.get("images", ""))), start_queue=there is None)
     app.run()
     if app.return_code:
         sys.exit(app.return_code)
-    _print_still_running(app.running_titles)
+    _print_still_running(app.running_titles, there)
 
 
 def _require_valid_keys(settings: Settings) -> None:
@@ -56,9 +58,10 @@ def _require_valid_keys(settings: Settings) -> None:
         raise UsageError(str(problem), where=settings.origins.get(f"keys.{problem.action}"))
 
 
-def _print_still_running(titles: list[str]) -> None:
+def _print_still_running(titles: list[str], there: Elsewhere | None) -> None:
     if titles:
         import click
 
+        open_with = "model-garden" if there is None else f"model-garden --server {there.address}"
         runs = titles[0] if len(titles) == 1 else f"{len(titles)} runs"
-        click.echo(f"{runs} still running; reopen with `model-garden`.", err=True)
+        click.echo(f"{runs} still running; reopen with `{open_with}`.", err=True)

@@ -17,10 +17,10 @@ import click
 from mg_tui.cli.displays import ProgressDisplay, draws_bars, open_display
 from mg_tui.cli.formatting import format_outcome
 from mg_tui.config import Settings
-from mg_tui.core.program import program
+from mg_tui.core.program import runnable
 from mg_tui.core.settings import SETTINGS_BY_ID
 from mg_tui.core.terminal_notice import end_notice
-from mg_tui.runs import control
+from mg_tui.runs import control, operations
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.follow import follow
 from mg_tui.runs.replay import Replay
@@ -71,7 +71,7 @@ def follow_run(folder: RunFolder, style: FollowStyle | None = None) -> RunState:
                 answer = _ask_on_interrupt(stopping, style.stop_question)
                 if answer == "detach":
                     return _detach(folder, watch)
-                control.send_request(folder, "stop_now" if answer == "now" else "stop", control.requester("cli"))
+                operations.send_stop(folder, control.requester("cli"), now=answer == "now")
                 click.echo("stop requested; press ctrl+c again to detach", err=True)
                 stopping = True
     for line in style.outcome(folder, watch.view, watch.state):
@@ -151,7 +151,7 @@ def _read_answer(question: str) -> str:
 
 
 def _detach(folder: RunFolder, watch: RunWatch) -> RunState:
-    reattach = f"{program()} {folder.command} watch {folder.id}"
+    reattach = runnable(f"model-garden {folder.command} watch {folder.id}")
     click.echo(f"detached; the {folder.noun} continues. Reattach with `{reattach}`", err=True)
     if not sys.stdin.isatty():
         raise click.exceptions.Exit(EXIT_INTERRUPTED)

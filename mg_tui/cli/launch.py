@@ -12,7 +12,11 @@ from mg_tui.core.text import pluralize, printable
 if TYPE_CHECKING:
     from mg_tui.runs.folder import RunFolder
 
-_DETACH_OPTION = click.option("--detach", is_flag=True, help="Start the run in the background and print its id.")
+_DETACH_OPTION = click.option(
+    "--follow/--detach",
+    default=None,
+    help="Follow the run, or start it in the background and print its id.  [default: --follow; with --server --detach]",
+)
 _QUEUE_OPTION = click.option("--queue", is_flag=True, help="Add the run to the queue.")
 _GPUS_OPTION = click.option(
     "--gpus",
@@ -22,7 +26,7 @@ _GPUS_OPTION = click.option(
 
 
 def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The flags `--gpus`, `--queue` and `--detach`."""
+    """The flags `--gpus`, `--queue`, and `--follow` or `--detach`."""
     return _DETACH_OPTION(_QUEUE_OPTION(_GPUS_OPTION(command)))
 
 

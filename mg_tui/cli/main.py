@@ -8,7 +8,7 @@ import click
 
 from mg_tui.cli.lazy import LazyCommand, LazyGroup
 from mg_tui.config import load_settings
-from mg_tui.core.errors import GardenError
+from mg_tui.core.errors import GardenError, UsageError
 
 COMMANDS: Final[dict[str, LazyCommand]] = {
     "init": LazyCommand("mg_tui.cli.init", "init", "Write a garden.toml by five questions."),
@@ -64,16 +64,28 @@ def _print_version(ctx: click.Context, _param: click.Parameter, requested: bool)
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option("--home", type=click.Path(path_type=Path), help="Folder for runs; also MODEL_GARDEN_HOME.")
+@click.option("--server", metavar="URL", help="Use the runs of a `model-garden api` elsewhere; see docs/remote.md.")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    help="File with the token for --server; also MODEL_GARDEN_TOKEN, or [server] token_file.",
+)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
 )
 @click.pass_context
-def cli(ctx: click.Context, home: Path | None) -> None:
+def cli(ctx: click.Context, home: Path | None, server: str | None, token_file: Path | None) -> None:
     """Fine-tune vision-language models on your own GPU box.
 
     Without a command, opens the dashboard.
     """
     ctx.obj = load_settings(home=home)
+    if server is not None:
+        from mg_tui.cli.server import use_server
+
+        ctx.obj = use_server(ctx, ctx.obj, server, token_file)
+    elif token_file is not None:
+        raise UsageError("--token-file is for --server.", hint="add --server URL")
     if ctx.invoked_subcommand is None:
         from mg_tui.cli.dashboard import run_dashboard
 

@@ -8,6 +8,7 @@ import click
 
 from mg_tui.cli.launch import detach_or_follow, launch_options, parse_gpus, start_or_queue
 from mg_tui.cli.progress import progress_bar
+from mg_tui.cli.server import server_of
 from mg_tui.cli.spec_flags import PRESET_OPTION, SpecCommand, default_values, explicit_values, spec_flags, value_origins
 from mg_tui.config import Settings
 from mg_tui.core.program import runnable
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 def train_vision(
     ctx: click.Context,
     /,
-    detach: bool,
+    follow: bool | None,
     queue: bool,
     gpus: str | None,
     preset: str | None,
@@ -40,9 +41,14 @@ def train_vision(
     the [train] table of garden.toml and presets in [presets.NAME].
     """
     settings: Settings = ctx.obj
+    if (garden := server_of(settings)) is not None:
+        from mg_tui.cli.server_jobs import create_there
+
+        given = explicit_values(values)
+        ctx.exit(create_there(garden, given, preset=preset, gpus=gpus, follow=bool(follow), check_only=check_only))
     merged = {**default_values(settings, preset), **explicit_values(values)}
     spec = TrainingSpec.parse(merged, where=value_origins(settings, preset, values))
-    ctx.exit(start_and_follow(spec, settings, detach=detach, check_only=check_only, gpus=gpus, queue=queue))
+    ctx.exit(start_and_follow(spec, settings, detach=follow is False, check_only=check_only, gpus=gpus, queue=queue))
 
 
 def start_and_follow(

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Final
 
 NAME: Final = "model-garden"
+_SERVER_COMMAND: Final = re.compile(r"(?<![\w./-])model-garden (runs|train-vision|datasets)\b")
 # Not a package (`model-garden-tui`), a URL or a path, and not called by something else already.
 _COMMAND: Final = re.compile(r"(?<![\w./-])(?<!uv run )model-garden(?= [-a-z…])")
+_server_option = ""
 
 
 def runnable(text: str) -> str:
@@ -24,7 +26,15 @@ def runnable(text: str) -> str:
     if NAME not in text:
         return text
     name = program()
+    if _server_option:
+        text = _SERVER_COMMAND.sub(lambda match: f"{NAME} {_server_option} {match[1]}", text)
     return text if name == NAME else _COMMAND.sub(lambda _match: name, text)
+
+
+def set_server(url: str | None) -> None:
+    """Commands on runs and datasets, in messages of this process, are for the server at `url`."""
+    global _server_option
+    _server_option = "" if url is None else f"--server {shlex.quote(url)}"
 
 
 def program(environ: Mapping[str, str] | None = None) -> str:

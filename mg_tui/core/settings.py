@@ -1,4 +1,4 @@
-"""Settings other than the options of a run: keys of [paths], [ui], [runs] and [cost] in garden.toml, declared once.
+"""Settings other than the options of a run: keys of single tables of garden.toml, declared once.
 
 Reading garden.toml and the environment, error messages, and the dashboard's settings screen all use `SETTINGS`. Only
 the standard library is imported: every command reads settings.
@@ -222,6 +222,13 @@ SETTINGS: Final = (
         "number",
         low=0.0,
         high=1_000_000.0,
+    ),
+    Setting(
+        "server",
+        "token_file",
+        "Token for --server",
+        "File with the token that --server sends; also --token-file, or the token itself in MODEL_GARDEN_TOKEN.",
+        "path",
     ),
     Setting("cost", "currency", "Currency", "Currency of the amounts shown.", "text", "EUR"),
 )

@@ -11,6 +11,7 @@ from typing import Any, Final
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.files import write_atomic
 from mg_tui.core.text import one_line, printable
+from mg_tui.runs.elsewhere import elsewhere_of
 from mg_tui.runs.folder import RunFolder
 
 MAX_NAME: Final = 80  # characters
@@ -72,7 +73,7 @@ def rename(folder: RunFolder, name: str) -> Annotations:
     name = name.strip()
     if len(name) > MAX_NAME or name != one_line(name):
         raise UsageError(f"A name is one line of at most {MAX_NAME} characters.", where=one_line(name, limit=100))
-    return _write(folder, replace(read_annotations(folder), name=name or None))
+    return _change(folder, name=name or None)
 
 
 def set_note(folder: RunFolder, note: str) -> Annotations:
@@ -85,7 +86,7 @@ def set_note(folder: RunFolder, note: str) -> Annotations:
     note = printable(note.strip())
     if len(note) > MAX_NOTE:
         raise UsageError(f"A note has at most {MAX_NOTE} characters; this one has {len(note)}.")
-    return _write(folder, replace(read_annotations(folder), note=note))
+    return _change(folder, note=note)
 
 
 def change_tags(folder: RunFolder, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> Annotations:
@@ -102,7 +103,7 @@ def change_tags(folder: RunFolder, *, add: Iterable[str] = (), remove: Iterable[
 
 def set_tags(folder: RunFolder, tags: Iterable[str]) -> Annotations:
     """Give a run exactly these tags. Raises as `change_tags`."""
-    return _write(folder, replace(read_annotations(folder), tags=parse_tags(tags)))
+    return _change(folder, tags=parse_tags(tags))
 
 
 def parse_tags(tags: Iterable[str]) -> tuple[str, ...]:
@@ -131,6 +132,15 @@ def _parse(values: Mapping[str, Any]) -> Annotations:
         note=printable(note, limit=MAX_NOTE) if isinstance(note, str) else "",
         tags=tuple(filter(None, texts))[:MAX_TAGS],
     )
+
+
+def _change(folder: RunFolder, **values: Any) -> Annotations:
+    """Write some of a run's annotations; the others stay as they are, whoever wrote them meanwhile."""
+    changed = replace(read_annotations(folder), **values)
+    if (elsewhere := elsewhere_of(folder)) is not None:
+        elsewhere.annotate(folder.id, {name: "" if value is None else value for name, value in values.items()})
+        return changed
+    return _write(folder, changed)
 
 
 def _write(folder: RunFolder, annotations: Annotations) -> Annotations:

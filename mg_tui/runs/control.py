@@ -17,6 +17,7 @@ from typing import Final, Literal, get_args
 
 from mg_tui.core.errors import EnvironmentProblem
 from mg_tui.core.files import write_atomic
+from mg_tui.runs.elsewhere import require_here
 from mg_tui.runs.folder import RunFolder
 
 RequestName = Literal["stop", "checkpoint", "stop_now"]
@@ -50,6 +51,7 @@ def send_request(folder: RunFolder, request: RequestName, by: str) -> Path:
     """
     if request not in REQUESTS:
         raise ValueError(f"unknown request {request!r}; expected one of {', '.join(REQUESTS)}")
+    require_here(folder, "Writing a request")
     path = folder.control_dir / f"{time.time_ns():020d}-{request}-{secrets.token_hex(2)}.json"
     try:
         folder.control_dir.mkdir(exist_ok=True)

@@ -14,6 +14,7 @@ from mg_tui.runs.caller_bounds import CallerBounds, bounded_environment
 from mg_tui.runs.control import ControlInbox
 from mg_tui.runs.detached import DetachedProcess, start_detached
 from mg_tui.runs.device_request import worker_environment
+from mg_tui.runs.elsewhere import require_here
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.lock import RunLock
 from mg_tui.runs.state import RunState
@@ -150,6 +151,7 @@ def _start_process(
 
     So nobody can start the run, or change what it is to do, between the check and the start.
     """
+    require_here(folder, "Starting a process")
     folder = type(folder)(folder.path.absolute())  # the worker has another working directory
     lock = RunLock(folder.lock_file)
     try:

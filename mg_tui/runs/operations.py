@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mg_tui.core.errors import UsageError
 from mg_tui.runs import control, devices, launch, queue
 from mg_tui.runs.device_request import expand_request, requested_or_default_devices, write_process_count
+from mg_tui.runs.elsewhere import elsewhere_of
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.resume import ResumeTarget, commit_resume_target, find_resume_target
 from mg_tui.runs.state import RunState
@@ -120,6 +121,9 @@ def resume_run(
         RunFailed, EnvironmentProblem: as `start_or_queue`.
     """
     target = find_resume_target(folder, from_start=from_start, at=at)
+    if (elsewhere := elsewhere_of(folder)) is not None:
+        elsewhere.resume(folder.id, at=at, from_start=from_start, gpus=gpus, queue=in_queue, processes=processes)
+        return target
     start_or_queue(
         target.folder,
         by,
@@ -167,6 +171,8 @@ def request_stop(folder: RunFolder, by: str, *, now: bool = False, patience: flo
         UsageError: it is neither running nor queued.
         EnvironmentProblem: the request cannot be written.
     """
+    if (elsewhere := elsewhere_of(folder)) is not None:
+        return RequestResult(folder, *elsewhere.stop(folder.id, now=now))
     watch = RunWatch(folder)
     watch.refresh()
     if watch.state is RunState.QUEUED:
@@ -176,6 +182,18 @@ def request_stop(folder: RunFolder, by: str, *, now: bool = False, patience: flo
     return _send_and_wait(folder, "stop_now" if now or twice else "stop", by, patience)
 
 
+def send_stop(folder: RunFolder, by: str, *, now: bool) -> None:
+    """Ask a run that is followed to stop, and wait for nothing.
+
+    Raises:
+        GardenError: the request cannot be made.
+    """
+    if (elsewhere := elsewhere_of(folder)) is not None:
+        elsewhere.stop(folder.id, now=now)
+    else:
+        control.send_request(folder, "stop_now" if now else "stop", by)
+
+
 def request_checkpoint(folder: RunFolder, by: str, *, patience: float = 5.0) -> RequestResult:
     """Request a checkpoint now.
 
@@ -183,6 +201,8 @@ def request_checkpoint(folder: RunFolder, by: str, *, patience: float = 5.0) -> 
         UsageError: it is not running.
         EnvironmentProblem: the request cannot be written.
     """
+    if (elsewhere := elsewhere_of(folder)) is not None:
+        return RequestResult(folder, "checkpoint", elsewhere.checkpoint(folder.id))
     watch = RunWatch(folder)
     watch.refresh()
     _require_running(watch)

@@ -10,8 +10,8 @@ from typing import Any, Final
 from mg_tui.core.text import first_few, format_gib
 from mg_tui.runs.checkpoint_format import UNFINISHED_PREFIX
 from mg_tui.runs.current_step import read_current_step
+from mg_tui.runs.elsewhere import lifetime_of, wait_for_log
 from mg_tui.runs.folder import RunFolder
-from mg_tui.runs.lifetime import current_lifetime
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
 from mg_tui.runs.worker_log import read_tail, strip_terminal_codes
@@ -39,7 +39,7 @@ def describe_outcome(folder: RunFolder, view: RunView, state: RunState) -> Outco
             return _crashed_outcome(folder, view)
         case RunState.INTERRUPTED:
             facts = _known_facts(
-                ("why", view.interruption_reason(current_lifetime())), ("checkpoint", _describe_checkpoints(view))
+                ("why", view.interruption_reason(lifetime_of(folder))), ("checkpoint", _describe_checkpoints(view))
             )
             return Outcome(f"interrupted at step {view.step}", facts, next=_resume_command(folder, view))
     return None
@@ -121,6 +121,7 @@ def _describe_memory(view: RunView) -> str | None:
 
 
 def _log_lines(folder: RunFolder) -> tuple[str, ...]:
+    wait_for_log(folder)
     lines = [strip_terminal_codes(line) for line in read_tail(folder.log_file, 10 * _LOG_LINES)]
     return tuple(line for line in lines if line.strip())[-_LOG_LINES:]
 

@@ -20,10 +20,11 @@ from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed, Usage
 from mg_tui.core.files import write_atomic
 from mg_tui.runs import control
 from mg_tui.runs.devices import ANY
+from mg_tui.runs.elsewhere import elsewhere_of, has_process
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader, JournalWriter
 from mg_tui.runs.lifetime import current_lifetime
-from mg_tui.runs.lock import RunLock, flock_exclusive, is_held
+from mg_tui.runs.lock import RunLock, flock_exclusive
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import run_folders
 from mg_tui.runs.watch import RunWatch
@@ -195,7 +196,7 @@ def list_queue(home: Path, *, thorough: bool = False, tidy: bool = False) -> lis
         try:
             state, why = read_state(folder)
             if state is RunState.QUEUED:
-                listed.append(QueueEntry(folder, read_queue_record(folder), is_held(folder.lock_file), why))
+                listed.append(QueueEntry(folder, read_queue_record(folder), has_process(folder), why))
             elif tidy and state is not RunState.CREATED:
                 remove_queue_record(folder)
         except GardenError:
@@ -221,6 +222,9 @@ def set_held(folder: RunFolder, held: bool) -> None:
     Raises:
         UsageError: the run is not queued.
     """
+    if (elsewhere := elsewhere_of(folder)) is not None:
+        elsewhere.set_held(folder.id, held)
+        return
     with queue_lock(folder.home):
         _require_queued(folder)
         write_queue_record(folder, replace(read_queue_record(folder), held=held))
@@ -232,6 +236,8 @@ def move_to_position(folder: RunFolder, position: int) -> int:
     Raises:
         UsageError: the run is not queued.
     """
+    if (elsewhere := elsewhere_of(folder)) is not None:
+        return elsewhere.move(folder.id, position)
     home = folder.home
     with queue_lock(home):
         _require_queued(folder)

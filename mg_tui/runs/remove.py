@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mg_tui.core.errors import EnvironmentProblem, RunFailed, UsageError
 from mg_tui.runs import checkpoint_format, trash
+from mg_tui.runs.elsewhere import elsewhere_of
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.lock import RunLock
@@ -22,6 +23,9 @@ def remove_run(folder: RunFolder, *, permanently: bool = False) -> None:
         UsageError: the run is running.
         EnvironmentProblem: it could not be removed, or only partially.
     """
+    if (elsewhere := elsewhere_of(folder)) is not None:
+        elsewhere.remove(folder.id, permanently=permanently)
+        return
     lock = RunLock(folder.lock_file)
     try:
         lock.acquire(patience=0.2)  # held while removing, so that no worker starts in it
@@ -62,6 +66,9 @@ def remove_checkpoint(folder: RunFolder, step: int, by: str) -> Path:
         EnvironmentProblem: it could not be deleted.
     """
     path = checkpoint_format.folder_of(folder.checkpoints_dir, step)
+    if (elsewhere := elsewhere_of(folder)) is not None:
+        elsewhere.remove_checkpoint(folder.id, step)
+        return path
     lock = RunLock(folder.lock_file)
     try:
         lock.acquire(patience=0.2)  # the worker is the only other writer of the journal and of checkpoints

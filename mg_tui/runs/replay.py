@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from mg_tui.core.events import Event
+from mg_tui.runs.elsewhere import has_process, lifetime_of
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader
-from mg_tui.runs.lifetime import current_lifetime
-from mg_tui.runs.lock import is_held
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
 
@@ -48,7 +47,7 @@ class Replay:
         """The run's state at the replayed time; after the last event, its current state."""
         if not self._over:
             return self.view.state(lock_held=True)
-        return self.view.state(is_held(self.folder.lock_file), current_lifetime())
+        return self.view.state(has_process(self.folder), lifetime_of(self.folder))
 
     def now(self) -> float:
         """The replayed time, in Unix time."""

@@ -9,6 +9,7 @@ from typing import Final
 from mg_tui.core.errors import EnvironmentProblem, RunFailed, UsageError
 from mg_tui.core.files import write_atomic
 from mg_tui.runs import checkpoint_format
+from mg_tui.runs.elsewhere import elsewhere_of
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.output_folder import check_resumed_output
 from mg_tui.runs.spec_check import accept_spec as write_accepted_spec
@@ -85,6 +86,8 @@ def find_resume_target(
         raise UsageError(f"Run {run} is already queued.", hint="model-garden runs queue")
     if state is RunState.FINISHED:
         raise UsageError(f"Run {run} is already finished.", hint=f"model-garden runs rerun {run}")
+    if elsewhere_of(folder) is not None:
+        return _journaled_target(folder, view, at)
     spec = folder.read_spec()
     if not accept_spec:
         require_unchanged_spec(folder, view.spec_digest, view.spec_values)
@@ -100,6 +103,21 @@ def find_resume_target(
             hint=f"restart it from step 0 with `model-garden runs resume {run} --from-start`",
         )
     return ResumeTarget(folder, newest and newest[0], view.step, view.attempt, output_dir=output_dir)
+
+
+def _journaled_target(folder: RunFolder, view: RunView, at: str | None) -> ResumeTarget:
+    """The checkpoint of a run elsewhere, as far as its journal says: that machine checks it when the run resumes."""
+    steps = [saved.step for saved in view.checkpoints]
+    hint = f"available: {', '.join(map(str, steps))}" if steps else "it has no checkpoint"
+    if at == "best":
+        step = view.best.step if view.best is not None else None
+    else:
+        step = int(at) if at is not None and at.isdecimal() else None
+    if at is None:
+        return ResumeTarget(folder, steps[-1] if steps else None, view.step, view.attempt)
+    if step not in steps:
+        raise UsageError(f"Run {folder.id} has no checkpoint {at!r}.", hint=hint)
+    return ResumeTarget(folder, step, view.step, view.attempt, tuple(later for later in steps if later > (step or 0)))
 
 
 def commit_resume_target(target: ResumeTarget, *, accept_spec: bool = False, by: str = "") -> None:

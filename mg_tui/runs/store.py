@@ -11,6 +11,7 @@ from mg_tui.core.paths import expand_user
 from mg_tui.core.text import closest_matches
 from mg_tui.runs.annotations import NO_ANNOTATIONS, AnnotationReader, Annotations, read_annotations
 from mg_tui.runs.cost import Cost, compute_cost, cost_to_end
+from mg_tui.runs.elsewhere import elsewhere_at, path_of
 from mg_tui.runs.filtering import matches_filter
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.heartbeat import describe_silence
@@ -82,7 +83,7 @@ class RunSummary:
             "state": self.state.value,
             "not_responding_seconds": None if self.silent_seconds is None else round(self.silent_seconds, 1),
             "problem": self.problem,
-            "path": str(self.folder.path),
+            "path": path_of(self.folder),
             "base_model": self.spec.get("base_model"),
             "dataset": self.spec.get("dataset"),
             "output_dir": self.spec.get("output_dir"),
@@ -229,6 +230,8 @@ def _folder_names(home: Path, kind: type[RunFolder]) -> list[str]:
 
 def list_runs(home: Path, kind: type[RunFolder] = RunFolder) -> list[RunSummary]:
     """Every run under `home`, newest first; an unreadable folder is an entry with a `problem`."""
+    if (elsewhere := elsewhere_at(home)) is not None:
+        elsewhere.wait_until_current()
     return RunStore(home, kind).refresh()
 
 
@@ -261,13 +264,16 @@ def find_run(home: Path, ref: str, kind: type[RunFolder] = RunFolder) -> RunFold
     Raises:
         UsageError: there is none, or more than one; names close ids.
     """
+    if (elsewhere := elsewhere_at(home)) is not None:
+        elsewhere.wait_until_current()
+        ref = ref.rstrip("/").rpartition("/")[2]  # a path is one of that machine
     if "/" in ref:
         return _run_at_path(ref, kind)
     folders = run_folders(home, kind)
     if not folders:
         starter = _STARTERS.get(kind.command, "train-vision")
         raise UsageError(
-            f"No {kind.command} yet.", where=str(home / kind.parent), hint=f"start one with `model-garden {starter}`"
+            f"No {kind.command} yet.", where=_where(home, kind), hint=f"start one with `model-garden {starter}`"
         )
     if ref == "last":
         return folders[0]
@@ -284,9 +290,14 @@ def find_run(home: Path, ref: str, kind: type[RunFolder] = RunFolder) -> RunFold
     near = closest_matches(ref, [folder.id for folder in folders], count=3, cutoff=0.5) or [f.id for f in folders[:3]]
     raise UsageError(
         f"{kind.noun.capitalize()} {ref!r} not found.",
-        where=str(home / kind.parent),
+        where=_where(home, kind),
         hint="there is " + ", ".join(near),
     )
+
+
+def _where(home: Path, kind: type[RunFolder]) -> str:
+    elsewhere = elsewhere_at(home)
+    return str(home / kind.parent) if elsewhere is None else elsewhere.address
 
 
 def _matches_id(run_id: str, ref: str) -> bool:

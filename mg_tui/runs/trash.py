@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
+from mg_tui.runs.elsewhere import elsewhere_at
 from mg_tui.runs.folder import RUNS_FOLDER, RunFolder
 
 TRASH_FOLDER: Final = "trash"
@@ -46,6 +47,8 @@ def trash_path(folder: RunFolder) -> Path:
 
 def list_trash(home: Path) -> list[RemovedRun]:
     """The removed runs, last removed first."""
+    if (elsewhere := elsewhere_at(home)) is not None:
+        return [RemovedRun(id, Path(path), at) for id, path, at in elsewhere.list_trash()]
     removed = []
     with contextlib.suppress(OSError):
         for path in (home / TRASH_FOLDER).iterdir():
@@ -83,6 +86,9 @@ def restore_run(home: Path, run: RemovedRun) -> RunFolder:
         EnvironmentProblem: it could not be moved.
     """
     target = home / RUNS_FOLDER / run.id
+    if (elsewhere := elsewhere_at(home)) is not None:
+        elsewhere.restore(run.id)
+        return RunFolder(target)
     if target.exists() or target.is_symlink():
         raise UsageError(f"There is a run {run.id} already.", where=str(target))
     try:
@@ -99,6 +105,8 @@ def empty_trash(home: Path, *, older_than: float = 0.0) -> list[RemovedRun]:
     Raises:
         EnvironmentProblem: one could not be deleted, or only partially.
     """
+    if elsewhere_at(home) is not None:
+        return []  # that machine empties its own
     latest = time.time() - older_than
     deleted = [run for run in list_trash(home) if run.removed_at <= latest]
     for run in deleted:

@@ -7,11 +7,9 @@ would do so for one that started in between. So a free lock only counts if the j
 import time
 
 from mg_tui.core.events import Event
+from mg_tui.runs.elsewhere import has_process, lifetime_of, seconds_silent
 from mg_tui.runs.folder import RunFolder
-from mg_tui.runs.heartbeat import seconds_silent
 from mg_tui.runs.journal import JournalReader
-from mg_tui.runs.lifetime import current_lifetime
-from mg_tui.runs.lock import is_held
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
 
@@ -38,7 +36,7 @@ class RunWatch:
     @property
     def state(self) -> RunState:
         """The run's state as of the last `refresh`."""
-        return self.view.state(self.lock_held, current_lifetime())
+        return self.view.state(self.lock_held, lifetime_of(self.folder))
 
     def now(self) -> float:
         """The current time, in Unix time."""
@@ -51,14 +49,15 @@ class RunWatch:
             EnvironmentProblem: journal or lock cannot be read.
         """
         news = self._refresh()
-        watched = self.lock_held and self.view.lifecycle == "started" and self.view.has_heartbeat
-        self.silent_seconds = seconds_silent(self.folder.lock_file, self.now()) if watched else None
+        watched = self.lock_held and self.view.lifecycle == "started"
+        beats = self.view.has_heartbeat
+        self.silent_seconds = seconds_silent(self.folder, self.now(), has_heartbeat=beats) if watched else None
         return news
 
     def _refresh(self) -> list[Event]:
         news = self._read()
         while True:
-            self.lock_held = is_held(self.folder.lock_file)
+            self.lock_held = has_process(self.folder)
             if self.lock_held or self.view.lifecycle != "started":
                 return news
             more = self._read()

@@ -18,6 +18,7 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from mg_tui.config import Settings
+from mg_tui.runs.elsewhere import path_of
 from mg_tui.runs.state import RunState
 from mg_tui.tui.actions import ACTIONS_BY_ID, bindings
 from mg_tui.tui.base_app import BaseApp
@@ -231,7 +232,7 @@ class GardenApp(BaseApp):
     def show_result_path(self, row: "RunRow") -> None:
         from mg_tui.tui.screens.plain_text import PlainTextScreen
 
-        folder = str(row.folder.path)
+        folder = path_of(row.folder)
         note = "" if row.result_path is None else f"The result of {row.title}. The run itself is in {folder}"
         self.push_screen(PlainTextScreen("Path", row.result_path or folder, note or f"The folder of {row.title}."))
 

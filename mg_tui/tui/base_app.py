@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from textual import events
+from textual.actions import ActionParseResult
 from textual.app import App
+from textual.dom import DOMNode
 from textual.notifications import SeverityLevel
 
 from mg_tui.config import Settings
 from mg_tui.core.errors import GardenError
 from mg_tui.core.text import printable
+from mg_tui.runs.elsewhere import Elsewhere, elsewhere_at
+from mg_tui.tui.actions import ACTIONS_BY_ID
 from mg_tui.tui.coalesce import UpdateCoalescer
 from mg_tui.tui.device_history import DeviceHistory
 from mg_tui.tui.graphics import HALF_CELLS, TerminalGraphics
@@ -46,6 +50,7 @@ class BaseApp(App[None]):
 
     Attributes:
         settings: the settings in force.
+        elsewhere: the server whose runs these are; None for those of this machine.
         next_settings: the settings as read after a change; some take effect at the next start. None without a change.
         update_period, device_period: least seconds between two updates of the screen, and between two device samples.
         run_commands, run_annotator: what is done to runs, and written on them.
@@ -63,6 +68,7 @@ class BaseApp(App[None]):
     def __init__(self, settings: Settings, graphics: TerminalGraphics = HALF_CELLS) -> None:
         super().__init__()
         self.settings = settings
+        self.elsewhere: Elsewhere | None = elsewhere_at(settings.home)
         self.next_settings: Settings | None = None
         self.graphics = graphics
         self._stylesheets_loaded = False
@@ -130,6 +136,33 @@ class BaseApp(App[None]):
         """Whether the screen on top takes `event`: a question ignores what was typed before it was drawn."""
         accepts: Callable[[events.Event], bool] | None = getattr(self.screen, "accepts", None)
         return accepts is None or accepts(event)
+
+    async def run_action(
+        self,
+        action: "str | ActionParseResult",
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """As Textual's; an action that does not work on a server's runs says why instead."""
+        if self.elsewhere is not None and isinstance(action, str):
+            why = self._why_local_only(action, default_namespace)
+            if why is not None:
+                self.notify(f"Not with --server: {why}", severity="warning")
+                return True
+        return await super().run_action(action, default_namespace, namespaces)
+
+    def _why_local_only(self, action: str, namespace: DOMNode | None) -> str | None:
+        """Why an action that applies now does not work on a server's runs; None when it does, or does not apply."""
+        owner, _, name = action.partition(".")
+        node: DOMNode = {"app": self, "screen": self.screen}.get(owner) or namespace or self
+        name = name if owner in ("app", "screen") else action
+        for bindings in node._bindings.key_to_bindings.values():
+            for binding in bindings:
+                known = ACTIONS_BY_ID.get(binding.id or "")
+                if known is not None and known.local_only and name in (binding.action, known.textual_action):
+                    applies = "(" in name or node.check_action(name, ())
+                    return known.local_only if applies else None
+        return None
 
     def on_key_barrier(self, message: KeyBarrier) -> None:
         message.passed.set()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mg_tui.doctor.findings import MachineFinding
     from mg_tui.hardware.sampler import DeviceSampler
     from mg_tui.hardware.types import DeviceSnapshot
+    from mg_tui.runs.elsewhere import Elsewhere
 
 
 class DevicesUpdated(Message):
@@ -28,6 +29,10 @@ class DevicesUpdated(Message):
     def __init__(self, snapshot: "DeviceSnapshot") -> None:
         super().__init__()
         self.snapshot = snapshot
+
+
+class DevicesUnknown(Message):
+    """Nothing is known of the devices now: the server whose they are does not answer."""
 
 
 class MachineExamined(Message):
@@ -116,13 +121,28 @@ class DeviceFeed(Feed):
 
     subject = "the devices"
 
-    def __init__(self, target: MessagePump, seconds: float, run_pids: Callable[[], Mapping[int, str]]) -> None:
-        """`run_pids` returns the run ids of running workers by process id; it is called in the thread."""
+    def __init__(
+        self,
+        target: MessagePump,
+        seconds: float,
+        run_pids: Callable[[], Mapping[int, str]],
+        elsewhere: "Elsewhere | None" = None,
+    ) -> None:
+        """
+        Args:
+            target: the screen that is posted to.
+            seconds: between two samples.
+            run_pids: returns the run ids of running workers by process id; called in the thread.
+            elsewhere: whose devices these are; by default this machine's.
+        """
         super().__init__(target, seconds)
-        self._run_pids = run_pids
+        self._run_pids, self._elsewhere = run_pids, elsewhere
         self._sampler: DeviceSampler | None = None
 
     def read(self) -> Message | None:
+        if self._elsewhere is not None:
+            sample = self._elsewhere.sample_devices()
+            return DevicesUnknown() if sample is None else DevicesUpdated(sample)
         if self._sampler is None:
             from mg_tui.hardware.sampler import DeviceSampler
 

@@ -57,6 +57,7 @@ def routes_of(app) -> list[tuple[str, str]]:
 
 
 def concrete(path: str) -> str:
+    path = path.replace("{step}", "200")
     for name in ("job_id", "evaluation_id", "file_id"):
         path = path.replace(
             f"{{{name}}}", "file-0123456789abcdef01234567" if name == "file_id" else "20261130-120000-aaaa"

@@ -75,9 +75,11 @@ _NUMBERS = count()  # a server that ends keeps its socket for a moment
 class TmuxSession:
     """A session of a tmux server of its own, with the dashboard in it."""
 
-    def __init__(self, folder: Path, width: int, height: int):
+    def __init__(self, folder: Path, width: int, height: int, arguments: str = ""):
         self._socket = f"mg-{os.getpid()}-{next(_NUMBERS)}"
-        program = f"{sys.executable} -c 'from mg_tui.cli.main import main; main()'; echo left with $?; sleep 60"
+        program = (
+            f"{sys.executable} -c 'from mg_tui.cli.main import main; main()' {arguments}; echo left with $?; sleep 60"
+        )
         environ = [
             f"MODEL_GARDEN_HOME={folder / 'home'}",
             f"MODEL_GARDEN_CACHE={folder / 'cache'}",
@@ -135,12 +137,12 @@ class TmuxSession:
 
 
 @pytest.fixture
-def in_tmux() -> Iterator[Callable[[Path, int, int], TmuxSession]]:
+def in_tmux() -> Iterator[Callable[..., TmuxSession]]:
     """Sessions that end with the test."""
     created: list[TmuxSession] = []
 
-    def start(folder: Path, width: int, height: int) -> TmuxSession:
-        created.append(TmuxSession(folder, width, height))
+    def start(folder: Path, width: int, height: int, arguments: str = "") -> TmuxSession:
+        created.append(TmuxSession(folder, width, height, arguments))
         return created[-1]
 
     yield start

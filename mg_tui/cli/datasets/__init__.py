@@ -5,6 +5,7 @@ from typing import Final
 import click
 
 from mg_tui.cli.lazy import LazyCommand, LazyGroup
+from mg_tui.cli.server import require_for_server
 
 COMMANDS: Final[dict[str, LazyCommand]] = {
     "show": LazyCommand("mg_tui.cli.datasets.show", "show", "Show rows, raw or as the model sees them."),
@@ -21,8 +22,10 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
 
 
 @click.group("datasets", cls=LazyGroup, lazy_commands=COMMANDS)
-def datasets() -> None:
+@click.pass_context
+def datasets(ctx: click.Context) -> None:
     """Show, check, repair, convert, split, sample and combine datasets.
 
     A dataset is a file, a folder or a Hub name, in any format listed in docs/datasets.md.
     """
+    require_for_server(ctx.obj, ctx)

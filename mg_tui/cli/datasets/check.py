@@ -16,7 +16,8 @@ from mg_tui.cli.datasets.common import (
     print_detected_format,
 )
 from mg_tui.cli.progress import progress_bar
-from mg_tui.cli.spec_flags import SpecCommand, spec_flags
+from mg_tui.cli.server import refuse_with_server, server_of
+from mg_tui.cli.spec_flags import SpecCommand, explicit_values, spec_flags
 from mg_tui.config import Settings
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.core.text import pluralize
@@ -24,6 +25,7 @@ from mg_tui.core.text import pluralize
 if TYPE_CHECKING:
     from mg_tui.data.checks.findings import CheckReport
     from mg_tui.data.fix import FixResult
+    from mg_tui.remote.garden import RemoteGarden
 
 _SEVERITY_MARKS: Final = {"error": ("✗", "red"), "warning": ("!", "yellow"), "note": ("·", "blue")}
 _MAX_EXAMPLES: Final = 3
@@ -65,6 +67,11 @@ def check(
     from mg_tui.preflight.dataset_check import open_check
 
     settings: Settings = ctx.obj
+    if (garden := server_of(settings)) is not None:
+        if out is not None:
+            raise refuse_with_server("--fix", "files of the server are not changed from here")
+        given = explicit_values(values)
+        ctx.exit(_check_there(garden, file, base_model, given, full=full, every=every, as_json=as_json))
     spec = dataset_spec(settings, file, base_model, values)
     source, options = open_and_remember(settings, spec, depth="decode" if full else "header")
     if not as_json:
@@ -88,6 +95,28 @@ def check(
             _print_fixed(fixed, out)
     stops = report.blocks_run if fixed is None else fixed.rows_written == 0
     ctx.exit(1 if stops else 0)
+
+
+def _check_there(
+    garden: "RemoteGarden",
+    file: str,
+    base_model: str | None,
+    values: dict[str, Any],
+    *,
+    full: bool,
+    every: bool,
+    as_json: bool,
+) -> int:
+    """Check a dataset of a server and print the report; returns the exit code."""
+    from mg_tui.cli.server_datasets import check_there, report_there
+
+    record = check_there(garden, file, base_model=base_model, full=full, values=values)
+    report = report_there(garden, record)
+    if as_json:
+        click.echo(json.dumps(record, ensure_ascii=False))
+    else:
+        _print_report(report, every=every, counted=report.total_tokens is not None)
+    return 1 if report.blocks_run else 0
 
 
 def _print_report(report: "CheckReport", *, every: bool, counted: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from mg_tui.cli.server import server_of
 from mg_tui.cli.tables import format_table, terminal_width
 from mg_tui.config import Settings
 from mg_tui.core.errors import UsageError
@@ -129,23 +130,30 @@ def list_datasets(settings: Settings, as_json: bool) -> None:
     from mg_tui.core.text import one_line
     from mg_tui.runs import recents
 
-    named = {name: str(table.get("path", "")) for name, table in settings.datasets.items()}
-    opened = recents.read(settings.home, "datasets")
+    if (garden := server_of(settings)) is not None:
+        from mg_tui.cli.server_datasets import listed_there
+
+        named, opened = listed_there(garden)
+    else:
+        named = [
+            {"dataset": name, "path": str(table.get("path", "")), "named": True}
+            for name, table in settings.datasets.items()
+        ]
+        opened = [
+            {"dataset": item.reference, "opened": item.opened_at, "here": Path(item.reference).exists()}
+            for item in recents.read(settings.home, "datasets")
+        ]
     if as_json:
-        for name, path in named.items():
-            click.echo(json.dumps({"dataset": name, "path": path, "named": True}))
-        for item in opened:
-            exists = Path(item.reference).exists()
-            click.echo(json.dumps({"dataset": item.reference, "opened": item.opened_at, "here": exists}))
+        for record in (*named, *opened):
+            click.echo(json.dumps(record))
         return
     if not opened and not named:
         click.echo(runnable("no datasets yet; open one with `model-garden datasets show FILE`"), err=True)
         return
-    rows = [("garden.toml", one_line(f"{name}: {path}")) for name, path in named.items()]
-    for item in opened:
-        when = datetime.fromtimestamp(item.opened_at).strftime("%Y-%m-%d %H:%M")
-        file = Path(item.reference)
-        missing = "  (missing)" if file.is_absolute() and not file.exists() else ""
-        rows.append((when, one_line(f"{item.reference}{missing}")))
+    rows = [("garden.toml", one_line(f"{record['dataset']}: {record['path']}")) for record in named]
+    for record in opened:
+        when = datetime.fromtimestamp(record["opened"]).strftime("%Y-%m-%d %H:%M")
+        missing = "  (missing)" if Path(record["dataset"]).is_absolute() and not record["here"] else ""
+        rows.append((when, one_line(f"{record['dataset']}{missing}")))
     for line in format_table(("opened", "dataset"), rows, width=terminal_width()):
         click.echo(line)

@@ -19,7 +19,8 @@ from mg_tui.cli.datasets.common import (
 )
 from mg_tui.cli.datasets.tokens import format_tokens
 from mg_tui.cli.progress import progress_bar, spinner
-from mg_tui.cli.spec_flags import SpecCommand, spec_flags
+from mg_tui.cli.server import refuse_with_server, server_of
+from mg_tui.cli.spec_flags import SpecCommand, explicit_values, spec_flags
 from mg_tui.config import Settings
 from mg_tui.core.errors import UsageError
 from mg_tui.core.spec import TrainingSpec
@@ -67,6 +68,26 @@ def show(
     from mg_tui.data.browser import open_browser
     from mg_tui.data.row_loader import RowLoader
 
+    if (garden := server_of(settings)) is not None:
+        from mg_tui.cli.server_datasets import show_there
+
+        if find is not None or finding is not None:
+            raise refuse_with_server("--find" if find is not None else "--finding", "rows are chosen by their numbers")
+        first, last = _parse_range(span)
+        given = explicit_values(values)
+        show_there(
+            garden,
+            file,
+            row,
+            first,
+            last,
+            default=span is None,
+            tokens=tokens,
+            base_model=base_model,
+            as_json=as_json,
+            values=given,
+        )
+        return
     spec = dataset_spec(settings, file, base_model, values)
     if tokens and base_model is None and "base_model" not in settings.train:
         raise UsageError("--tokens requires a base model", hint="add --base-model, e.g. --base-model tiny")

@@ -6,6 +6,7 @@ import click
 
 from mg_tui.cli.lazy import LazyCommand, LazyGroup
 from mg_tui.cli.runs.common import JSON_OPTION
+from mg_tui.cli.server import require_for_server, server_of
 
 COMMANDS: Final[dict[str, LazyCommand]] = {
     "list": LazyCommand("mg_tui.cli.runs.show", "list_", "List all runs, newest first."),
@@ -41,7 +42,17 @@ def runs(ctx: click.Context, as_json: bool) -> None:
 
     ID is a run id, a unique prefix or suffix of it, a name, a path, or "last". Without a command, lists all runs.
     """
-    if ctx.invoked_subcommand not in ("wake", "logs", "rm", "restore", "trash", "rename", "note", "tag"):
+    require_for_server(ctx.obj, ctx)
+    if server_of(ctx.obj) is None and ctx.invoked_subcommand not in (
+        "wake",
+        "logs",
+        "rm",
+        "restore",
+        "trash",
+        "rename",
+        "note",
+        "tag",
+    ):
         from mg_tui.cli.launch import wake_queue
 
         wake_queue(ctx.obj.home, resume=ctx.obj.resume_interrupted)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mg_tui.cli.completion import complete_run
-from mg_tui.core.program import program
+from mg_tui.core.program import runnable
 from mg_tui.core.text import printable
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def print_resume_hint(summaries: "Sequence[RunSummary]") -> None:
     ids = [printable(run.id) for run in summaries if run.state is RunState.INTERRUPTED]
     if ids:
         click.echo(
-            f"{len(ids)} interrupted by a restart; resume with `{program()} runs resume {ids[0]}`, or resume all "
-            f"with `{program()} runs wake --resume`",
+            runnable(
+                f"{len(ids)} interrupted by a restart; resume with `model-garden runs resume {ids[0]}`, or resume all "
+                "with `model-garden runs wake --resume`"
+            ),
             err=True,
         )

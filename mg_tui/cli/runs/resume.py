@@ -8,6 +8,7 @@ import click
 
 from mg_tui.cli.launch import detach_or_follow, launch_options, parse_gpus, start_or_queue
 from mg_tui.cli.runs.common import RUN_ARGUMENT
+from mg_tui.cli.server import refuse_with_server, server_of
 from mg_tui.cli.spec_flags import SpecCommand, explicit_values, spec_flags
 from mg_tui.config import Settings
 from mg_tui.core.paths import expand_user
@@ -38,7 +39,7 @@ def resume(
     processes: int | None,
     gpus: str | None,
     queue: bool,
-    detach: bool,
+    follow: bool | None,
 ) -> None:
     """Resume a stopped, interrupted, failed or crashed run from its latest valid checkpoint.
 
@@ -48,6 +49,18 @@ def resume(
     from mg_tui.runs.resume import commit_resume_target, find_resume_target
     from mg_tui.runs.store import find_run
 
+    if server_of(ctx.obj) is not None:
+        from mg_tui.cli.server_jobs import resume_there
+
+        if accept_spec or output_dir:
+            flag = "--accept-spec" if accept_spec else "--output-dir"
+            raise refuse_with_server(flag, "files of the server are not changed from here")
+        folder = find_run(ctx.obj.home, run)
+        ctx.exit(
+            resume_there(
+                folder, at=at, from_start=from_start, gpus=gpus, processes=processes, queue=queue, follow=bool(follow)
+            )
+        )
     devices = parse_gpus(gpus)
     target = find_resume_target(
         find_run(ctx.obj.home, run),
@@ -62,7 +75,7 @@ def resume(
 
     start_or_queue(target.folder, gpus=devices, queue=queue, processes=processes, prepare=prepare)
     click.echo(f"run      {target.folder.id}\nresumes  {target.summary}", err=True)
-    ctx.exit(detach_or_follow(target.folder, detach=detach, attempts=target.attempts, queued=queue))
+    ctx.exit(detach_or_follow(target.folder, detach=follow is False, attempts=target.attempts, queued=queue))
 
 
 @spec_flags(TrainingSpec)
@@ -72,7 +85,7 @@ def resume(
 @launch_options
 @click.pass_context
 def rerun(
-    ctx: click.Context, /, run: str, check_only: bool, gpus: str | None, queue: bool, detach: bool, **values: Any
+    ctx: click.Context, /, run: str, check_only: bool, gpus: str | None, queue: bool, follow: bool | None, **values: Any
 ) -> None:
     """Start a new run from an existing run's spec; options given here override it.
 
@@ -83,7 +96,14 @@ def rerun(
     from mg_tui.runs.store import find_run
 
     settings: Settings = ctx.obj
+    if (garden := server_of(settings)) is not None:
+        from mg_tui.cli.server_jobs import rerun_there
+
+        folder, given = find_run(settings.home, run), explicit_values(values)
+        ctx.exit(rerun_there(garden, folder, given, gpus=gpus, follow=bool(follow), check_only=check_only))
     request = rerun_spec(find_run(settings.home, run), explicit_values(values), cwd=Path.cwd())
     with contextlib.chdir(request.cwd):
-        code = start_and_follow(request.spec, settings, detach=detach, check_only=check_only, gpus=gpus, queue=queue)
+        code = start_and_follow(
+            request.spec, settings, detach=follow is False, check_only=check_only, gpus=gpus, queue=queue
+        )
     ctx.exit(code)

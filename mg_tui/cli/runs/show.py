@@ -101,15 +101,18 @@ def show(settings: Settings, run: str, as_json: bool) -> None:
 @click.pass_obj
 def logs(settings: Settings, run: str, follow: bool, lines: int) -> None:
     """Show the worker's log."""
+    from mg_tui.runs.elsewhere import wait_for_log, want_log
     from mg_tui.runs.store import find_run
     from mg_tui.runs.watch import RunWatch
     from mg_tui.runs.worker_log import LogReader
 
     folder = find_run(settings.home, run)
+    wait_for_log(folder)
     reader, watch = LogReader(folder.log_file), RunWatch(folder)
     for line in reader.last(lines):
         print_log_line(line)
     while follow:
+        want_log(folder)
         watch.refresh()
         ended = watch.state.ended  # before reading, so that the last lines are read too
         for line in reader.new():

@@ -17,7 +17,7 @@ from mg_tui.cli.formatting import (
 from mg_tui.cli.tables import format_noted_rows
 from mg_tui.core.run_columns import RUN_COLUMNS_BY_KEY
 from mg_tui.core.text import one_line, printable
-from mg_tui.runs.heartbeat import explain_silence
+from mg_tui.runs.elsewhere import explain_silence, path_of
 from mg_tui.runs.records import SavedCheckpoint
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunSummary
@@ -57,9 +57,9 @@ def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[
         ("tags", " ".join(f"#{tag}" for tag in run.annotations.tags)),
         ("note", one_line(run.annotations.note)),
         ("state", f"{run.state.glyph} {run.state_text}"),
-        ("why", explain_silence(view.pid, view.host) if run.silent_seconds is not None else None),
+        ("why", explain_silence(folder, view.pid, view.host) if run.silent_seconds is not None else None),
         ("problem", run.problem and one_line(run.problem)),
-        ("folder", printable(str(folder.path))),
+        ("folder", printable(path_of(folder))),
         ("model", _spec_value(run.spec, "base_model")),
         ("dataset", _spec_value(run.spec, "dataset")),
         ("output", _spec_value(run.spec, "output_dir")),

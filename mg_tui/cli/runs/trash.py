@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mg_tui.cli.runs.common import JSON_OPTION, RUNS_ARGUMENT, print_json
+from mg_tui.cli.server import refuse_with_server, server_of
 from mg_tui.cli.tables import format_table, terminal_width
 from mg_tui.config import Settings
 from mg_tui.core.errors import UsageError
@@ -65,6 +66,8 @@ def trash(settings: Settings, empty: bool, yes: bool, as_json: bool) -> None:
 
     empty_expired(settings.home)
     runs = list_trash(settings.home)
+    if empty and server_of(settings) is not None:
+        raise refuse_with_server("--empty", "it deletes what others removed; empty the trash on that machine")
     if empty:
         if runs and not yes:
             confirm(f"delete {len(runs)} removed run{'' if len(runs) == 1 else 's'} for good?")

@@ -39,6 +39,7 @@ __all__ = [
     "format_key",
     "format_keys",
     "group_actions",
+    "is_available",
     "keys_in_use",
     "markdown_table",
 ]
@@ -92,6 +93,11 @@ def keys_in_use(app: App[Any], action: Action) -> tuple[str, ...]:
     return custom.get(action.id, action.keys)
 
 
+def is_available(app: App[Any], action: Action) -> bool:
+    """Whether an action works here: some do not on the runs of a server."""
+    return not action.local_only or getattr(app, "elsewhere", None) is None
+
+
 def group_actions(actions: Iterable[Action]) -> dict[str, list[Action]]:
     """Actions by their heading, in order; the same keys twice under a heading (a list and a text) are listed once."""
     groups: dict[str, list[Action]] = {}
@@ -110,5 +116,6 @@ def markdown_table() -> str:
     for action in ACTIONS:
         keys = " ".join(f"`{format_key(key)}`" for key in action.keys).replace("|", r"\|")
         asks = " Asks for confirmation." if action.destructive else ""
+        asks += f" Not with `--server`: {action.local_only}" if action.local_only else ""
         lines.append(f"| {SCOPE_TITLES[action.scope]} | {keys} | {action.title} | {action.help}{asks} |")
     return "\n".join(lines) + "\n"

@@ -48,6 +48,7 @@ class Action:
         footer_label: a word for the line of keys; empty when it is not shown there.
         footer_rank: the highest is dropped first when the line of keys is too long.
         destructive: whether it asks for confirmation.
+        local_only: why it does not work on the runs of a server (`--server`); empty when it does.
         in_palette: whether the command palette offers it.
     """
 
@@ -61,6 +62,7 @@ class Action:
     footer_rank: int = 5
     destructive: bool = False
     in_palette: bool = True
+    local_only: str = ""
 
     @property
     def name(self) -> str:

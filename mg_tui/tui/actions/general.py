@@ -45,7 +45,13 @@ ACTIONS: Final = (
     ),
     *(
         Action(
-            f"app.place('{place.mode}')", (place.key,), place.title, f"Go to {place.description}.", "app", "Everywhere"
+            f"app.place('{place.mode}')",
+            (place.key,),
+            place.title,
+            f"Go to {place.description}.",
+            "app",
+            "Everywhere",
+            local_only=place.local_only,
         )
         for place in PLACES
     ),

@@ -3,6 +3,7 @@
 from typing import Final
 
 from mg_tui.tui.actions.action import Action
+from mg_tui.tui.places import FILES_ARE_LOCAL, FORM_IS_LOCAL, MODELS_ARE_LOCAL
 
 HEADINGS: Final = {"run": "Run", "saved": "Checkpoints", "replay": "Replay"}
 
@@ -16,8 +17,9 @@ def _action(
     rank: int = 5,
     *,
     destructive: bool = False,
+    local_only: str = "",
 ) -> Action:
-    return Action(f"run.{name}", keys, title, help, "run", "Run", label, rank, destructive)
+    return Action(f"run.{name}", keys, title, help, "run", "Run", label, rank, destructive, local_only=local_only)
 
 
 def _replay_action(name: str, keys: tuple[str, ...], title: str, help: str, label: str, rank: int) -> Action:
@@ -25,13 +27,30 @@ def _replay_action(name: str, keys: tuple[str, ...], title: str, help: str, labe
 
 
 def _checkpoint_action(
-    name: str, keys: tuple[str, ...], title: str, help: str, label: str, rank: int, *, destructive: bool = False
+    name: str,
+    keys: tuple[str, ...],
+    title: str,
+    help: str,
+    label: str,
+    rank: int,
+    *,
+    destructive: bool = False,
+    local_only: str = "",
 ) -> Action:
-    return Action(f"saved.{name}", keys, title, help, "saved", "On a checkpoint", label, rank, destructive)
+    group = "On a checkpoint"
+    return Action(f"saved.{name}", keys, title, help, "saved", group, label, rank, destructive, local_only=local_only)
 
 
 ACTIONS: Final = (
-    _checkpoint_action("chat_with", ("enter",), "Chat with it", "Ask the checkpoint about an image.", "chat", 1),
+    _checkpoint_action(
+        "chat_with",
+        ("enter",),
+        "Chat with it",
+        "Ask the checkpoint about an image.",
+        "chat",
+        1,
+        local_only=MODELS_ARE_LOCAL,
+    ),
     _checkpoint_action(
         "resume_from",
         ("r",),
@@ -48,6 +67,7 @@ ACTIONS: Final = (
         "Show its answers to held-out rows, and those of the base model.",
         "evaluate",
         2,
+        local_only=MODELS_ARE_LOCAL,
     ),
     _checkpoint_action(
         "delete_saved",
@@ -81,10 +101,32 @@ ACTIONS: Final = (
         "checkpoint",
         3,
     ),
-    _action("rerun", ("R",), "Run again", "Open the form of a new run with these options.", "again", 6),
+    _action(
+        "rerun",
+        ("R",),
+        "Run again",
+        "Open the form of a new run with these options.",
+        "again",
+        6,
+        local_only=FORM_IS_LOCAL,
+    ),
     _action("replay", ("v",), "Replay", "Replay the run's journal at any speed.", "replay", 6),
-    _action("chat", ("C",), "Chat with the result", "Ask the model that the run made.", "chat", 3),
-    _action("keep_machine", ("K",), "Keep the machine", "Cancel what happens when the run is done (when_done)."),
+    _action(
+        "chat",
+        ("C",),
+        "Chat with the result",
+        "Ask the model that the run made.",
+        "chat",
+        3,
+        local_only=MODELS_ARE_LOCAL,
+    ),
+    _action(
+        "keep_machine",
+        ("K",),
+        "Keep the machine",
+        "Cancel what happens when the run is done (when_done).",
+        local_only="do it on the machine of the run.",
+    ),
     _action("rename", ("T",), "Rename the run", "Give the run another name; its id stays."),
     _action("note", ("N",), "Note", "Write a note on the run."),
     _action("tags", ("t",), "Tags", "Change the tags of the run."),
@@ -94,14 +136,30 @@ ACTIONS: Final = (
     _action("samples", ("a",), "Answers", "Show answers generated while training, beside their images.", "answers", 6),
     _action("sample_back", ("comma",), "Previous answers", "Show the answers of the previous step."),
     _action("sample_next", ("full_stop",), "Next answers", "Show the answers of the next step."),
-    _action("image", ("i",), "Image", "Show the images of the answers full screen."),
+    _action("image", ("i",), "Image", "Show the images of the answers full screen.", local_only=FILES_ARE_LOCAL),
     _action("saved", ("p",), "Checkpoints", "List the checkpoints.", "checkpoints", 7),
     _action("spec", ("o",), "Options", "Show the run's options.", "options", 7),
     _action("zoom", ("z",), "Zoom the pane", "Show the lower pane full screen, or not.", "zoom", 5),
     _action("follow", ("f",), "Follow the log", "Toggle following the newest line."),
     _action("place", ("w",), "Show the path", "Show the path of the result, or of the run's folder.", "path", 8),
     _action("devices", ("d",), "Devices", "Show every GPU with its load, memory and processes."),
-    _action("evaluations", ("e",), "Evaluations", "Show the evaluations of the run and its checkpoints.", "evals", 6),
-    _action("evaluate", ("E",), "Evaluate", "Evaluate the result or a checkpoint on a dataset.", "evaluate", 7),
+    _action(
+        "evaluations",
+        ("e",),
+        "Evaluations",
+        "Show the evaluations of the run and its checkpoints.",
+        "evals",
+        6,
+        local_only="evaluations are on the server; its API lists them.",
+    ),
+    _action(
+        "evaluate",
+        ("E",),
+        "Evaluate",
+        "Evaluate the result or a checkpoint on a dataset.",
+        "evaluate",
+        7,
+        local_only=MODELS_ARE_LOCAL,
+    ),
     _action("back", ("escape",), "Back", "Go back to the list of runs.", "back", 1),
 )

@@ -3,6 +3,7 @@
 from typing import Final
 
 from mg_tui.tui.actions.action import Action
+from mg_tui.tui.places import FORM_IS_LOCAL
 
 HEADINGS: Final = {"runs": "Runs"}
 
@@ -17,8 +18,9 @@ def _action(
     *,
     destructive: bool = False,
     in_palette: bool = True,
+    local_only: str = "",
 ) -> Action:
-    return Action(f"runs.{name}", keys, title, help, "runs", "Runs", label, rank, destructive, in_palette)
+    return Action(f"runs.{name}", keys, title, help, "runs", "Runs", label, rank, destructive, in_palette, local_only)
 
 
 ACTIONS: Final = (
@@ -33,7 +35,15 @@ ACTIONS: Final = (
         destructive=True,
     ),
     _action("resume", ("r",), "Resume the run", "Continue from the latest checkpoint.", "resume", 3, destructive=True),
-    _action("rerun", ("R",), "Run again", "Open the form of a new run with these options.", "again", 7),
+    _action(
+        "rerun",
+        ("R",),
+        "Run again",
+        "Open the form of a new run with these options.",
+        "again",
+        7,
+        local_only=FORM_IS_LOCAL,
+    ),
     _action("replay", ("v",), "Replay the run", "Replay the run's journal at any speed.", "replay", 6),
     _action("hold", ("h",), "Hold or release", "Keep a queued run from starting, or release it.", "hold", 4),
     _action("earlier", ("K",), "Earlier in the queue", "Move a queued run towards the front.", "earlier", 6),

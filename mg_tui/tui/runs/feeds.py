@@ -11,6 +11,7 @@ from textual.message import Message
 from textual.message_pump import MessagePump
 
 from mg_tui.core.text import printable
+from mg_tui.runs.elsewhere import want_log
 from mg_tui.runs.state import RunState
 from mg_tui.tui.feeds import Feed
 
@@ -167,6 +168,7 @@ class RunFeed(Feed):
     def _read_log(self) -> tuple[str, ...]:
         if not self._reads_log:
             return ()
+        want_log(self._folder)
         if self._log is None:
             from mg_tui.runs.worker_log import LogReader
 

@@ -45,8 +45,8 @@ class ReplayFeed(RunFeed):
         self._last_read = 0.0
 
     def read(self) -> Message | None:
+        from mg_tui.runs.elsewhere import has_process
         from mg_tui.runs.journal import JournalReader
-        from mg_tui.runs.lock import is_held
         from mg_tui.runs.view import RunView
         from mg_tui.tui.runs.snapshot import build_curves, build_detail, build_row
 
@@ -66,7 +66,7 @@ class ReplayFeed(RunFeed):
         passed = self._schedule.length if jump == "end" else min(now - last_read, _MAX_TICK_SECONDS) * self.speed
         events = self._schedule.advance(passed)
         self._view.apply(events)
-        state = self._view.state(not self._schedule.finished or is_held(self._folder.lock_file))
+        state = self._view.state(not self._schedule.finished or has_process(self._folder))
         moment, spec = self._schedule.timestamp, self._spec(self._view.spec_digest)
         row = build_row(self._folder, self._view, state, spec, now=moment)
         detail = build_detail(row, self._view, spec, build_curves(self._view), now=moment)

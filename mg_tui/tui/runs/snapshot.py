@@ -12,9 +12,10 @@ from typing import Any, Final
 from mg_tui.core.text import one_line
 from mg_tui.runs.annotations import NO_ANNOTATIONS, Annotations
 from mg_tui.runs.cost import Cost, compute_cost, cost_to_end
+from mg_tui.runs.elsewhere import explain_silence
 from mg_tui.runs.filtering import matches_filter
 from mg_tui.runs.folder import RunFolder
-from mg_tui.runs.heartbeat import describe_silence, explain_silence
+from mg_tui.runs.heartbeat import describe_silence
 from mg_tui.runs.outcome import Outcome, describe_outcome
 from mg_tui.runs.records import optional_text
 from mg_tui.runs.state import RunState
@@ -129,7 +130,7 @@ def build_row(
     `silent_seconds`: see `RunWatch`; `prices`: the settings' [cost] table.
     """
     if silent_seconds is not None:
-        problem = f"{describe_silence(silent_seconds)}: {explain_silence(view.pid, view.host)}"
+        problem = f"{describe_silence(silent_seconds)}: {explain_silence(folder, view.pid, view.host)}"
     total = view.total_steps
     share = None if not total else min(view.step / total, 1.0)
     return RunRow(

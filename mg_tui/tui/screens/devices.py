@@ -35,10 +35,13 @@ class DevicesScreen(GardenScreen[None]):
 
     def on_mount(self) -> None:
         self.query_one(TopBar).breadcrumb = "devices"
-        self._feed = DeviceFeed(self, self.dashboard.device_period, self._run_pids)
+        self._feed = DeviceFeed(self, self.dashboard.device_period, self._run_pids, self.dashboard.elsewhere)
         self.call_after_refresh(self._feed.start)
         settings = self.dashboard.settings
-        self.call_after_refresh(MachineExaminer(self, settings.home, settings.cache).start)
+        if self.dashboard.elsewhere is None:
+            self.call_after_refresh(MachineExaminer(self, settings.home, settings.cache).start)
+        else:
+            self.query_one(MachineFindings).display = False  # the doctor knows this machine
 
     def on_unmount(self) -> None:
         self._feed.stop()

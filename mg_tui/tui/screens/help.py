@@ -2,14 +2,24 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from textual.app import App
 from textual.binding import BindingType
 from textual.content import Content
 from textual.reactive import reactive
 from textual.widgets import Input
 
-from mg_tui.tui.actions import ACTIONS, Action, bindings, format_key, format_keys, group_actions, keys_in_use
+from mg_tui.tui.actions import (
+    ACTIONS,
+    Action,
+    bindings,
+    format_key,
+    format_keys,
+    group_actions,
+    is_available,
+    keys_in_use,
+)
 from mg_tui.tui.screens.modal import TextModal
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import Lines, cell, hanging_indent, line
@@ -32,7 +42,7 @@ class KeyHelp(Lines):
         """Every action that is searched for, with the keys in use."""
         if not self.is_attached:
             return list(ACTIONS)
-        actions = (replace(action, keys=keys_in_use(self.app, action)) for action in ACTIONS)
+        actions = (replace(_explained(self.app, action), keys=keys_in_use(self.app, action)) for action in ACTIONS)
         return [action for action in actions if matches_query(action, self.query_text)]
 
     def lines(self, width: int) -> list[Content]:
@@ -44,6 +54,11 @@ class KeyHelp(Lines):
             lines += [Content(), Content.styled(" Elsewhere ".center(width, "─"), tone("dim"))]
         lines = (lines + _group_lines(others, width))[1:]
         return lines or [Content.styled("No key does that; esc shows all of them.", tone("dim"))]
+
+
+def _explained(app: App[Any], action: Action) -> Action:
+    """An action that does not work here has the reason in place of its help."""
+    return action if is_available(app, action) else replace(action, help=f"Not with --server: {action.local_only}")
 
 
 def matches_query(action: Action, query: str) -> bool:

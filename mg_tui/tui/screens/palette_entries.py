@@ -11,7 +11,7 @@ from textual.content import Content
 
 from mg_tui.core.settings import SETTINGS
 from mg_tui.core.text import one_line
-from mg_tui.tui.actions import ACTIONS, Action, format_key, keys_in_use
+from mg_tui.tui.actions import ACTIONS, Action, format_key, is_available, keys_in_use
 from mg_tui.tui.base_app import BaseApp
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.lines import line
@@ -66,7 +66,7 @@ class PaletteProvider(Provider):
         """Every action that applies to the screen below."""
         active = {item.binding.id for item in self.screen.active_bindings.values() if item.enabled}
         for action in ACTIONS:
-            if action.in_palette and action.id in active:
+            if action.in_palette and action.id in active and is_available(self._app, action):
                 keys = " ".join(map(format_key, keys_in_use(self._app, action)))
                 yield PaletteEntry(action.title, action.help, partial(self._run_action, action), keys)
 
@@ -83,6 +83,8 @@ class PaletteProvider(Provider):
         from mg_tui.runs import recents
 
         settings = self._app.settings
+        if self._app.elsewhere is not None:
+            return
         references = [item.reference for item in recents.read(settings.home, "datasets")]
         for reference in dict.fromkeys([*settings.datasets, *references]):
             title = one_line(reference, limit=200)
@@ -98,6 +100,8 @@ class PaletteProvider(Provider):
         return await asyncio.shield(self._reading)
 
     def _read_slow_entries(self) -> list[PaletteEntry]:
+        if self._app.elsewhere is not None:  # they are of places that there are not
+            return []
         return [*self._options(), *self._models()]
 
     def _options(self) -> Iterator[PaletteEntry]:

@@ -83,7 +83,7 @@ class RunScreen(ChartKeys, CheckpointActions):
     def on_mount(self) -> None:
         self.query_one(TopBar).breadcrumb = one_line(self.folder.id)
         self._feed = self.make_feed()
-        self._device_feed = DeviceFeed(self, self.dashboard.device_period, self._run_pids)
+        self._device_feed = DeviceFeed(self, self.dashboard.device_period, self._run_pids, self.dashboard.elsewhere)
         self.call_after_refresh(self._feed.start)
         self.call_after_refresh(self._device_feed.start)
 
@@ -135,6 +135,10 @@ class RunScreen(ChartKeys, CheckpointActions):
     def on_devices_updated(self, message: DevicesUpdated) -> None:
         self.dashboard.device_history.add(message.snapshot)
         self.dashboard.coalescer.schedule((self, "devices"), partial(self._show_devices, message.snapshot))
+
+    def on_devices_unknown(self) -> None:
+        if self.query(DeviceStrip):
+            self.query_one(DeviceStrip).snapshot = None
 
     def _show_devices(self, snapshot: "DeviceSnapshot") -> None:
         if self.is_active and self.query(DeviceStrip):  # none while the dashboard ends

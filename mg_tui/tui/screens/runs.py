@@ -9,7 +9,7 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Static
 
-from mg_tui.core.program import program
+from mg_tui.core.program import program, runnable
 from mg_tui.core.text import printable
 from mg_tui.runs.state import RunState
 from mg_tui.tui import formatting
@@ -57,7 +57,7 @@ class RunsScreen(FilterScreen):
         yield KeyBar()
 
     def on_mount(self) -> None:
-        self._device_feed = DeviceFeed(self, self.dashboard.device_period, self._run_pids)
+        self._device_feed = DeviceFeed(self, self.dashboard.device_period, self._run_pids, self.dashboard.elsewhere)
         self.table.choose_columns(run_list_options.configured_columns(self.dashboard.settings))
         self._update_summary()
         self.set_interval(AGE_SECONDS, self._update_ages)
@@ -102,6 +102,10 @@ class RunsScreen(FilterScreen):
     def on_devices_updated(self, message: DevicesUpdated) -> None:
         self.dashboard.device_history.add(message.snapshot)
         self.dashboard.coalescer.schedule((self, "devices"), partial(self._show_devices, message.snapshot))
+
+    def on_devices_unknown(self) -> None:
+        if self.query(DeviceStrip):
+            self.query_one(DeviceStrip).snapshot = None
 
     def _show_devices(self, snapshot: "DeviceSnapshot") -> None:
         if self.is_active and self.query(DeviceStrip):
@@ -170,7 +174,10 @@ class RunsScreen(FilterScreen):
             parts.insert(0, line((f"{RunState.RUNNING.glyph} {running} running", tone("running"))))
         self.query_one(TopBar).right = Content("  ").join(parts)
         if not rows:
-            empty.update(_no_runs(str(self.dashboard.settings.home)))
+            there = self.dashboard.elsewhere
+            empty.update(
+                _no_runs(str(self.dashboard.settings.home)) if there is None else _no_runs_there(there.address)
+            )
         elif empty.display:
             empty.update(line("No run matches ", (printable(self.filter_text), "bold"), "; esc shows all."))
 
@@ -294,6 +301,19 @@ _APPLIES: "Final[Mapping[str, Callable[[RunRow], bool]]]" = {
     "remove": lambda row: row.state.can_remove,
     **dict.fromkeys(("hold", "earlier", "later"), lambda row: row.state is RunState.QUEUED),
 }
+
+
+def _no_runs_there(address: str) -> Content:
+    command = runnable("model-garden train-vision")
+    return Content("\n").join(
+        [
+            Content.styled("❀  No runs yet", tone("key", "bold")),
+            Content(),
+            line(("There are none on ", tone("dim")), (printable(address), tone("dim"))),
+            Content(),
+            Content.styled(f"{command} --base-model … --dataset …", tone("smooth", "bold")),
+        ]
+    )
 
 
 def _no_runs(home: str) -> Content:

@@ -1,6 +1,8 @@
 """The first and the last line of every screen: the places with the current one, and the keys that apply."""
 
+import time
 from collections.abc import Mapping
+from typing import Final
 
 from textual.content import Content
 from textual.reactive import reactive
@@ -8,20 +10,37 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from mg_tui.core.text import one_line
-from mg_tui.tui.actions import ACTIONS_BY_ID, Action, format_key, keys_in_use
+from mg_tui.runs.elsewhere import Elsewhere
+from mg_tui.tui.actions import ACTIONS_BY_ID, Action, format_key, is_available, keys_in_use
 from mg_tui.tui.places import PLACES
 from mg_tui.tui.theme import tone
-from mg_tui.tui.widgets.lines import Lines, justify, line, link
+from mg_tui.tui.widgets.lines import Lines, fit, justify, line, link
+
+_CONNECTION_SECONDS: Final = 1.0  # between two looks at the connection
 
 
 class TopBar(Lines):
-    """The product, the places with their digits, and on the right a text of the screen."""
+    """The product, the places with their digits, and on the right a text of the screen.
+
+    Of a dashboard on a server's runs, a second line says how it stands with the connection.
+    """
 
     DEFAULT_CSS = """
     TopBar { dock: top; height: 1; background: $bar; padding: 0 1; }
+    TopBar.-server { height: 2; }
     """
     right: reactive[Content] = reactive(Content(), repaint=False)
     breadcrumb: reactive[str] = reactive("", repaint=False)
+
+    def on_mount(self) -> None:
+        if self._elsewhere is not None:
+            self.add_class("-server")
+            self.set_interval(_CONNECTION_SECONDS, self.redraw)
+
+    @property
+    def _elsewhere(self) -> Elsewhere | None:
+        elsewhere: Elsewhere | None = getattr(self.app, "elsewhere", None)
+        return elsewhere
 
     def watch_right(self) -> None:
         self.redraw()
@@ -40,13 +59,21 @@ class TopBar(Lines):
                 ),
             )
             for place in PLACES
+            if self._elsewhere is None or not place.local_only
         ]
         crumb = line((" › ", tone("faint")), one_line(self.breadcrumb, limit=120)) if self.breadcrumb else Content()
         for name in ("❀ Model Garden", "❀"):  # the places are worth more than the name
             left = line((name, tone("key", "bold")), "  ", *places, crumb)
             if left.cell_length + 2 + self.right.cell_length <= width:
                 break
-        return [justify(left, self.right, width)]
+        lines = [justify(left, self.right, width)]
+        return lines if self._elsewhere is None else [*lines, _connection_line(self._elsewhere, width)]
+
+
+def _connection_line(elsewhere: Elsewhere, width: int) -> Content:
+    """How it stands with a server, in the tone of a failure while it is not heard of."""
+    mark, style = ("⇄", tone("dim")) if elsewhere.connected else ("✗", tone("failed", "bold"))
+    return fit(line((f"{mark} ", style), (one_line(elsewhere.describe(time.time())), style)), width)
 
 
 class KeyBar(Lines):
@@ -64,7 +91,11 @@ class KeyBar(Lines):
 
     def _actions(self) -> list[Action]:
         enabled = {active.binding.id for active in self.screen.active_bindings.values() if active.enabled}
-        return [action for action in ACTIONS_BY_ID.values() if action.footer_label and action.id in enabled]
+        return [
+            action
+            for action in ACTIONS_BY_ID.values()
+            if action.footer_label and action.id in enabled and is_available(self.app, action)
+        ]
 
     def lines(self, width: int) -> list[Content]:
         actions = self._actions()

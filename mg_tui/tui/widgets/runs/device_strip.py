@@ -136,7 +136,8 @@ class DeviceStrip(Lines):
 
     def lines(self, width: int) -> list[Content]:
         if self.snapshot is None:
-            return [Content.styled("looking for devices …", tone("dim"))]
+            waits = "looking for devices" if getattr(self.app, "elsewhere", None) is None else "devices of the server"
+            return [Content.styled(f"{waits} …", tone("dim"))]
         if self.gpus_lost:
             why = one_line(self.snapshot.why_no_gpu or "no reason given by the driver")
             text = line(("✗ GPUs no longer visible", tone("failed", "bold")), f": {why}")
