@@ -58,6 +58,7 @@ class TrainingRun:
         self.world = World.from_environment()
         self.health = health
         self._sync: GradientSync | None = None
+        self._sharded = False
         self.folder = folder
         # Where this process notes which rows and images it found: only one may do so in the run's folder.
         self._own_folder = folder if self.world.leads else RankNotes(folder.path).own_folder(self.world.rank)
@@ -141,7 +142,7 @@ class TrainingRun:
                 malloc.trim_large() if self.spec.gradient_checkpointing else malloc.retain_freed()
             self._phase("loading model", context.resolved.name)
             with self.stopper.interruptible(), gc_pause.gc_paused():
-                model, decisions = setup.load_model(self.spec, context, self._warn)
+                model, decisions = self._load_model(context, token_budget)
                 if cache is not None:
                     cache.enable_for(vision_digest(model, context.family))
             self._write_decisions(decisions)
@@ -166,7 +167,12 @@ class TrainingRun:
             )
             trainer = self._make_trainer(model, context, data, stream, answers, total, vision)
             trainer.probe, decisions = setup.make_memory_probe(
-                context, data, plan, range(self._start_step, total), token_budget, self._write_measurement
+                context,
+                data,
+                plan,
+                range(self._start_step, total),
+                None if self._sharded else token_budget,
+                self._write_measurement,
             )
             self._write_decisions([*decisions, ("loss", *trainer.objective.method)])
             self._phase("training")
@@ -210,6 +216,29 @@ class TrainingRun:
             for what, why in warnings:
                 self._warn(what, why)
             self._write_decisions([("processes", self.world.size, "one for each device")])
+
+    def _load_model(
+        self, context: "RunContext", token_budget: "TokenBudget | None"
+    ) -> tuple[Any, list[tuple[str, Any, str]]]:
+        """The model, whole or shared among the ranks; and the decisions."""
+        from mg_tui.engine.run import setup
+
+        if self.world.size == 1:
+            if self.spec.parallel == "fsdp":
+                self._warn("parallel: fsdp has no effect", "there is one training process; give --gpus or --processes")
+            return setup.load_model(self.spec, context, self._warn)
+        from mg_tui.engine.run import sharding
+
+        parallel, why = sharding.choose_parallel(self.spec, context.placement, token_budget, self.sync)
+        if parallel == "fsdp":
+            loaded = sharding.load_sharded(self.spec, context, token_budget, self.sync, self._warn)
+            if loaded.problem is None:
+                self._sharded = True
+                return loaded.model, [*loaded.decisions, ("parallel", "fsdp", f"{why}; {loaded.test}")]
+            self._warn("weights are not shared among the processes: each has a whole model", loaded.problem)
+            parallel, why = "ddp", f"the self-test of fsdp failed: {loaded.problem}"
+        model, decisions = setup.load_model(self.spec, context, self._warn)
+        return model, [*decisions, ("parallel", parallel, why)]
 
     @property
     def sync(self) -> "GradientSync":
@@ -285,15 +314,22 @@ class TrainingRun:
         from mg_tui.engine.monitoring.stop_grace import StopGrace
         from mg_tui.engine.run import evaluation_setup
         from mg_tui.engine.run.answer_metrics import best_by
+        from mg_tui.engine.run.distributed import GradientSync
         from mg_tui.engine.run.parameter_groups import parameter_groups
         from mg_tui.engine.run.ranks import RankReporter
         from mg_tui.engine.run.reporter import Reporter
         from mg_tui.engine.run.trainer import GardenTrainer
 
         spec, placement, first = self.spec, context.placement, self.world.rank == 0
-        if not first:  # rank 0 generates and reports
-            spec = spec.model_copy(update={"sample_count": 0, "report_to": ()})
-        evaluation = evaluation_setup.make_evaluation_batches(context, data, spec.batch_size, self.sync)
+        if not first:  # rank 0 reports
+            spec = spec.model_copy(update={"report_to": ()})
+        if self._sharded and spec.sample_count:
+            self._write_decisions([("samples", "none", "with fsdp one process alone cannot generate")])
+        if not first or self._sharded:
+            spec = spec.model_copy(update={"sample_count": 0})
+        evaluation = evaluation_setup.make_evaluation_batches(
+            context, data, spec.batch_size, GradientSync() if self._sharded else self.sync
+        )
         sampler = SampleWriter(
             self.journal, context.encoder, choose_sample_examples(data.train, data.evaluation, spec.sample_count)
         )
@@ -348,6 +384,7 @@ class TrainingRun:
             make_groups=lambda model, decayed: parameter_groups(model, context.family, spec, decayed),
             sync=self.sync,
             health=self.health,
+            sharded=self._sharded,
         )
         reporter.trainer = self._trainer
         if self.resume_from is not None:
