@@ -69,6 +69,8 @@ def create_run(
         Nothing is left behind in either case.
     """
     cwd = cwd or Path.cwd()
+    if getattr(spec, "node_rank", 0):  # machine 0 has the result
+        spec = spec.model_copy(update={"output_dir": None})
     public, request = watch_request.separate_secrets(spec, settings.notify, cwd)
     absolute = with_absolute_paths(public, cwd)
     with output_folder.reserve_output_folder(absolute.output_dir, settings.home):

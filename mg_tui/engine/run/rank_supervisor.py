@@ -20,7 +20,7 @@ from mg_tui.core.errors import EnvironmentProblem, GardenError
 from mg_tui.engine.layout.partition import World
 from mg_tui.engine.monitoring.final_event import write_failure
 from mg_tui.engine.monitoring.rank_health import CONCLUDING
-from mg_tui.hardware.host import cgroup_cpu_limit
+from mg_tui.hardware.host import cgroup_cpu_limit, interface_towards
 from mg_tui.runs import device_request, devices
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
@@ -164,6 +164,8 @@ class _Supervisor:
         for local in range(self.plan.here):
             world = self.plan.world(local)
             environ = {**rank_environment(os.environ, self.plan, local), STORE_ENV: store}
+            if self.plan.machines > 1 and (interface := interface_towards(*self._rendezvous())) is not None:
+                environ = {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface, **environ}
             passed: list[int] = []
             if world.leads:
                 environ |= handed

@@ -373,11 +373,12 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         self.state.save_to_json(str(folder / checkpoint_format.TRAINER_STATE_FILE))
 
     def agree_on_control(self, control: Any) -> None:
-        """Let every rank evaluate, save and stop when rank 0 does: a stop, a cost or a score only it may know."""
-        names = ("should_save", "should_evaluate", "should_training_stop")
-        flags = self.gradient_sync.from_first([getattr(control, name) for name in names])
-        for name, flag in zip(names, flags, strict=True):
-            setattr(control, name, flag)
+        """Let every rank save and stop when one does: a stop, a cost or a score that only rank 0 may know of."""
+        if self.gradient_sync.world_size > 1:
+            own = (control.should_save, control.should_training_stop, control.should_evaluate)
+            save, stop, evaluate = self.gradient_sync.all_reduce_sums(*map(float, own))
+            control.should_save, control.should_training_stop = save > 0, stop > 0
+            control.should_evaluate = evaluate == self.gradient_sync.world_size  # one that is to stop does not
 
     def restore_finished(self, folder: Path) -> None:
         """Load a checkpoint of the last step, after which no step is left."""

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from mg_tui.engine.monitoring.gpu_usage import GpuUsage
     from mg_tui.engine.run.answer_metrics import AnswerMetrics
     from mg_tui.engine.run.distributed import GradientSync
+    from mg_tui.engine.run.machines import MachineWatch
+    from mg_tui.engine.run.ranks import RankReporter
     from mg_tui.engine.run.reporter import Reporter
     from mg_tui.engine.run.setup import RunContext
     from mg_tui.engine.run.token_budget import TokenBudget
@@ -210,9 +212,12 @@ class TrainingRun:
 
         self._sync = GradientSync(self.world, self.health)
         if self.world.size > 1:
-            self._phase("meeting the other processes", f"{self.world.size} in all")
+            several = f" on {self.spec.nodes} machines, at {self.spec.rendezvous}" if self.spec.nodes > 1 else ""
+            self._phase("meeting the other processes", f"{self.world.size} in all{several}")
             facts = {"resumes from step": self._start_step, "examples of a step": per_step}
-            warnings = meet_other_ranks(self._sync, self.spec, context, data, facts)
+            warnings = meet_other_ranks(
+                self._sync, self.spec, context, data, facts, lambda: self.stopper.poll(raise_on="stop")
+            )
             for what, why in warnings:
                 self._warn(what, why)
             self._write_decisions([("processes", self.world.size, "one for each device")])
@@ -316,7 +321,6 @@ class TrainingRun:
         from mg_tui.engine.run.answer_metrics import best_by
         from mg_tui.engine.run.distributed import GradientSync
         from mg_tui.engine.run.parameter_groups import parameter_groups
-        from mg_tui.engine.run.ranks import RankReporter
         from mg_tui.engine.run.reporter import Reporter
         from mg_tui.engine.run.trainer import GardenTrainer
 
@@ -340,7 +344,7 @@ class TrainingRun:
             scaled=placement.dtype == "float16",
             used=self.gpu_usage,
             note=CurrentStepWriter(self.folder) if self.world.leads else None,
-            ranks=RankReporter(self.folder, self.journal) if first and self.world.size > 1 else None,
+            watches=self._make_watches(),
         )
         gpus = list(itertools.chain(*self.sync.gather(gpu_uuids_in_use())))
         self._usage = GpuUsage(gpus if first else (), self._previous_usage)
@@ -395,6 +399,18 @@ class TrainingRun:
         self._reporter = reporter
         return self._trainer
 
+    def _make_watches(self) -> "list[RankReporter | MachineWatch]":
+        """What watches the other processes while training; nothing in those that do not lead."""
+        from mg_tui.engine.run.machines import MachineWatch
+        from mg_tui.engine.run.ranks import RankReporter
+
+        watches: list[RankReporter | MachineWatch] = []
+        if self.world.size > 1 and self.world.leads:
+            watches.append(RankReporter(self.folder, self.journal))
+        if self.spec.nodes > 1 and self.world.leads:
+            watches.append(MachineWatch(self.folder, self.world, self.spec.rank_timeout))
+        return watches
+
     def _train(self, trainer: "GardenTrainer", total: int) -> None:
         stopping = self._reporter.early_stopping
         ended_early = self.sync.from_first(stopping is not None and stopping.reason is not None)
@@ -430,6 +446,9 @@ class TrainingRun:
         from mg_tui.engine.run.finish import report_row_failures
 
         report_row_failures(trainer.row_failures, self.journal)
+        asked = [by for by in self.sync.gather(self.stopper.stop_by) if by is not None]
+        if asked and self.stopper.stop_by is None and self.step < total:  # a stop on another machine, or of rank 0
+            raise StopRequested(asked[0])
         stopped = self.stopper.stop_by is not None
         if self.step < total or (stopped and self._find_due_work(total, total, read_run_history(self.folder))):
             self.stopper.poll(raise_on="stop")

@@ -22,7 +22,7 @@ from mg_tui.runs.state import RunState
 from mg_tui.runs.watch import RunWatch
 
 Start = Callable[..., RunFolder]
-PATIENCE = 180  # seconds, for a machine that has more to do
+PATIENCE = 600  # seconds, for a machine that has much more to do
 
 
 @pytest.fixture(scope="module")
