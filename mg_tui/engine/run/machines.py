@@ -29,7 +29,7 @@ _BREAK_AGAIN_SECONDS: Final = 2.0
 
 
 class MachineWatch:
-    """A thread of the first rank of a machine.
+    """Two threads of the first rank of a machine: one talks, one watches for silence.
 
     Args:
         folder: the run's, on this machine.
@@ -45,18 +45,21 @@ class MachineWatch:
         self._words: dict[int, bytes] = {}
         self._writers: dict[int, NoteWriter] = {}
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="machines", daemon=True)
+        self._talk = threading.Thread(target=self._exchange_words, name="machines", daemon=True)
+        self._watch = threading.Thread(target=self._watch_others, name="machine watch", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the threads."""
+        self._heard = dict.fromkeys(self._heard, time.monotonic())
+        self._talk.start()
+        self._watch.start()
 
     def stop(self) -> None:
-        """Stop listening; the other machines are told what there is to tell."""
+        """Stop watching. The store is not waited for: it may be on a machine that does not answer."""
         self._ended.set()
-        self._thread.join(_ANSWER_SECONDS + _BEAT_SECONDS)
+        self._watch.join()
 
-    def _run(self) -> None:
+    def _exchange_words(self) -> None:
         store = None
         while not self._ended.wait(_BEAT_SECONDS):
             try:
@@ -65,12 +68,15 @@ class MachineWatch:
             except (RuntimeError, OSError, ValueError) as error:
                 sys.stderr.write(f"machines: {str(error).splitlines()[0]}\n")
                 store = None
+
+    def _watch_others(self) -> None:
+        """Apart from the exchange, which waits for as long as a pulled cable says nothing."""
+        while not self._ended.wait(_BEAT_SECONDS):
             if (lost := self._find_lost()) is not None:
                 sys.stderr.write(f"training process {lost.rank} {lost.how}\n")
                 self._notes.write_lost(lost)
                 while not self._ended.wait(_BREAK_AGAIN_SECONDS):
                     break_connections()
-                return
 
     def _exchange(self, store: Any) -> None:
         first = self._world.rank
