@@ -224,6 +224,7 @@ class _Supervisor:
             time.sleep(_POLL_SECONDS)
         if code is None:
             self._kill(self._first)
+            leader.wait()
         if not self._has_ended():
             return self._write_end(lost or self._describe_end(self._first, code if code is not None else -9))
         return 0 if code == 0 else (code if code is not None and code > 0 else 1)
@@ -299,11 +300,12 @@ class _Supervisor:
         process = self._ranks[rank]
         if process.poll() is None:
             process.kill()
-            process.wait()
 
     def _end_all(self) -> None:
         for rank in self._ranks:
             self._kill(rank)
+        if (leader := self._ranks.get(self._first)) is not None:
+            leader.wait()  # it holds the lock and the journal too
 
 
 def rank_environment(environ: Mapping[str, str], plan: RankPlan, local: int) -> dict[str, str]:
