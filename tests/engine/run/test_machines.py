@@ -23,6 +23,7 @@ from mg_tui.runs.journal import JournalReader
 from mg_tui.runs.ranks import LostRank, NoteWriter, RankNote, RankNotes
 
 PATIENCE = 600  # seconds, for a machine that has much more to do
+pytestmark = pytest.mark.timeout(3600)  # seconds
 
 
 def free_port() -> int:

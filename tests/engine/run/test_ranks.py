@@ -23,6 +23,7 @@ from mg_tui.runs.watch import RunWatch
 
 Start = Callable[..., RunFolder]
 PATIENCE = 600  # seconds, for a machine that has much more to do
+pytestmark = pytest.mark.timeout(3600)  # seconds
 
 
 @pytest.fixture(scope="module")

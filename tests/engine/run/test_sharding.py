@@ -111,6 +111,7 @@ def test_what_cannot_be_shared_is_refused(options: Any, quantization: Any) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("options", [["--workers", "1"], ["--quantization", "nf4"]], ids=["workers", "nf4"])
 def test_two_processes_with_shared_layers_train_as_one(tmp_path: Path, options: list[str]) -> None:
     from scripts.compare_ranks import LOSS_TOLERANCE, WEIGHTS_TOLERANCE, differences, run, write_dataset
