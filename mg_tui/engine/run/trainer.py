@@ -235,7 +235,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
             largest, size = shrink_layout(layout, model, inputs.micro_batches, step=step, why=why)
             facts = {"rows": largest.rows, "tokens": largest.laid_out, "why": why, "budget": size}
         else:
-            model.zero_grad(set_to_none=True)
+            model.zero_grad()
             layout.shrink()
         for rank, known in enumerate(self.gradient_sync.gather(facts)):
             if known is not None:
