@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("options", nargs="*", help="further options of the runs, after --")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         base = Path(folder)
         write_dataset(base / "data")
         one = run(base, 1, "auto", given.steps, given.options)

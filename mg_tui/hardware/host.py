@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import socket
 from pathlib import Path
 from typing import Final
 
@@ -75,3 +76,18 @@ def cgroup_cpu_limit(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None
     except (OSError, ValueError):  # no such file, or "max"
         return None
     return granted if granted < len(os.sched_getaffinity(0)) else None
+
+
+def interface_towards(host: str, port: int) -> str | None:
+    """The network interface whose address this machine has towards a host; None when it is not known."""
+    import psutil
+
+    with contextlib.suppress(OSError):
+        family, kind, _protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(address)
+            own = probe.getsockname()[0]
+        for name, addresses in psutil.net_if_addrs().items():
+            if any(item.address.partition("%")[0] == own for item in addresses):
+                return str(name)
+    return None

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 SpecT = TypeVar("SpecT", bound="BaseModel")
 
 _LOCK_PATIENCE: Final = 0.5  # seconds: looking at a lock holds it for microseconds
+_ENDING_PATIENCE: Final = 15.0  # seconds between a run's last event and the end of all its processes
+_JOURNAL_BYTES: Final = 1 << 16  # read of each end of the journal
 
 
 _started_processes: dict[Path, DetachedProcess] = {}
@@ -70,6 +72,8 @@ def create_run(
         Nothing is left behind in either case.
     """
     cwd = cwd or Path.cwd()
+    if getattr(spec, "node_rank", 0):  # machine 0 has the result
+        spec = spec.model_copy(update={"output_dir": None})
     public, request = watch_request.separate_secrets(spec, settings.notify, cwd)
     absolute = with_absolute_paths(public, cwd)
     with output_folder.reserve_output_folder(absolute.output_dir, settings.home):
@@ -155,7 +159,7 @@ def _start_process(
     folder = type(folder)(folder.path.absolute())  # the worker has another working directory
     lock = RunLock(folder.lock_file)
     try:
-        lock.acquire(patience=_LOCK_PATIENCE)
+        lock.acquire(patience=_ENDING_PATIENCE if _is_ending(folder) else _LOCK_PATIENCE)
     except RunFailed as error:
         raise RunFailed(
             f"{folder.noun.capitalize()} {folder.id} is already running.",
@@ -168,6 +172,13 @@ def _start_process(
         return _start_locked(folder, command, environ(), lock)
     finally:
         lock.release()
+
+
+def _is_ending(folder: RunFolder) -> bool:
+    """Whether the run has written its last event: what still holds its lock is about to exit."""
+    watch = RunWatch(folder, ends_only=_JOURNAL_BYTES)
+    watch.refresh()
+    return watch.view.lifecycle in ("finished", "stopped", "failed")
 
 
 def _start_locked(

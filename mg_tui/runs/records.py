@@ -1,10 +1,14 @@
 """Records in a RunView: evaluations, samples, checkpoints, warnings and decisions of a run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from math import isfinite
+from typing import Any, Final, Self
 
+from mg_tui.core.text import format_gib
 from mg_tui.runs.series import to_float
+
+SILENT_RANK_SECONDS: Final = 5.0  # a rank says something every second
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,44 @@ class LossEvaluation:
             to_float(data.get("seconds")),
             optional_int(data.get("examples")) or 0,
             read_scores(data.get("metrics")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RankState:
+    """How one of several training processes was at an event.
+
+    Attributes:
+        rank: its number.
+        pid: its process.
+        step: the step it was in.
+        doing: its last word.
+        seconds: of its share of the last step, without waiting; None before there was one.
+        memory: bytes of its device, or of the host where it has none.
+        utilization: percent of its GPU, or of one core.
+        silent: seconds since it said so.
+    """
+
+    rank: int
+    pid: int | None
+    step: int
+    doing: str
+    seconds: float | None
+    memory: int | None
+    utilization: float | None
+    silent: float | None
+
+    @classmethod
+    def from_record(cls, data: Mapping[str, Any]) -> Self:
+        """From an item of a `ranks` event."""
+        numbers = {name: _optional_number(data.get(name)) for name in ("seconds", "utilization", "silent")}
+        return cls(
+            rank=optional_int(data.get("rank")) or 0,
+            pid=optional_int(data.get("pid")),
+            step=optional_int(data.get("step")) or 0,
+            doing=str(data.get("doing", "")),
+            memory=optional_int(data.get("device_memory")) or optional_int(data.get("host_memory")),
+            **numbers,
         )
 
 
@@ -125,3 +167,34 @@ def optional_text(value: Any) -> str | None:
 def optional_int(value: Any) -> int | None:
     """A whole number from an event, or None."""
     return int(value) if isinstance(value, int | float) and value == value and abs(value) < 1e18 else None
+
+
+def read_ranks(value: Any) -> tuple[RankState, ...]:
+    """The processes of a `ranks` event; items that are none are left out."""
+    items = value if isinstance(value, list) else []
+    return tuple(RankState.from_record(item) for item in items if isinstance(item, dict))
+
+
+def _optional_number(value: Any) -> float | None:
+    number = to_float(value) if value is not None else None
+    return number if number is not None and isfinite(number) else None
+
+
+def describe_rank(state: RankState, ranks: Sequence[RankState]) -> list[str]:
+    """What there is to say of one of several training processes, in words; texts may hold any character.
+
+    `ranks`: all of them; the step and the time of the fastest are what it is compared with.
+    """
+    behind = max(other.step for other in ranks) - state.step
+    parts = [f"step {state.step}" + (f" ({behind} behind)" if behind else ""), state.doing]
+    if state.seconds is not None:
+        fastest = min(other.seconds for other in ranks if other.seconds is not None)
+        more = state.seconds - fastest
+        parts.append(f"{state.seconds:.2f} s" + (f" (+{more:.2f})" if more >= 0.005 else ""))
+    if state.memory is not None:
+        parts.append(format_gib(state.memory))
+    if state.utilization is not None:
+        parts.append(f"{state.utilization:.0f} %")
+    if state.silent is not None and state.silent >= SILENT_RANK_SECONDS:
+        parts.append(f"silent for {state.silent:.0f} s")
+    return [part for part in parts if part]

@@ -23,6 +23,7 @@ def run_record(run: RunSummary, now: float, prices: Mapping[str, Any]) -> dict[s
         "samples": [asdict(item) for item in view.samples],
         "decisions": [asdict(item) for item in view.decisions],
         "notices": [asdict(item) for item in view.warnings],
+        "ranks": [asdict(item) for item in view.ranks],
         "requests": [dict(item) for item in view.requests],
         "skipped_rows": view.skipped_rows,
         "result": dict(view.result),

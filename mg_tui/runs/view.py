@@ -10,11 +10,13 @@ from mg_tui.runs.lifetime import Lifetime
 from mg_tui.runs.records import (
     Decision,
     LossEvaluation,
+    RankState,
     RunWarning,
     Sample,
     SavedCheckpoint,
     optional_int,
     optional_text,
+    read_ranks,
 )
 from mg_tui.runs.series import Series, to_float
 from mg_tui.runs.state import RunState
@@ -40,6 +42,7 @@ class RunView:
         series: the curves, thinned beyond some thousand points.
         plan, result, error: the data of the newest `plan`, `finished` or `stopped`, and `failed`; empty when none.
         evals, samples, checkpoints, warnings, decisions: in order; `warning_count` counts every warning.
+        ranks: how the training processes were last, where there are several.
         requests: requests the worker has read; `stop_requested`: a stop is among those of this attempt.
         skipped_rows: number of skipped rows.
         energy_j, gpu_seconds: GPU usage of all attempts together; None where unknown.
@@ -81,6 +84,7 @@ class RunView:
         self.warning_count = 0
         self.checkpoints: list[SavedCheckpoint] = []
         self.decisions: list[Decision] = []
+        self.ranks: tuple[RankState, ...] = ()
         self.requests: deque[Mapping[str, Any]] = deque(maxlen=MAX_RECORDS)
         self.stop_requested = False
         self.skipped_rows = 0
@@ -205,6 +209,7 @@ class RunView:
         self.phase = self.phase_detail = None
         self.error = {}
         self.result = {}
+        self.ranks = ()
         self.stop_requested = False
         self._recent.clear()
         if self.attempt > 1:
@@ -254,6 +259,9 @@ class RunView:
             self.energy_j = to_float(data["energy_j"])
         self.gpu_seconds = to_float(data["gpu_seconds"])
 
+    def _ranks(self, t: float, data: Mapping[str, Any]) -> None:
+        self.ranks = read_ranks(data.get("ranks"))
+
     def _eval(self, t: float, data: Mapping[str, Any]) -> None:
         self.evals.append(LossEvaluation.from_event(data))
 
@@ -297,6 +305,7 @@ _HANDLERS: Final = {
     "phase": RunView._phase,
     "plan": RunView._plan,
     "step": RunView._step,
+    "ranks": RunView._ranks,
     "eval": RunView._eval,
     "checkpoint": RunView._checkpoint,
     "checkpoint_removed": RunView._checkpoint_removed,

@@ -18,7 +18,7 @@ from mg_tui.cli.tables import format_noted_rows
 from mg_tui.core.run_columns import RUN_COLUMNS_BY_KEY
 from mg_tui.core.text import one_line, printable
 from mg_tui.runs.elsewhere import explain_silence, path_of
-from mg_tui.runs.records import SavedCheckpoint
+from mg_tui.runs.records import RankState, SavedCheckpoint, describe_rank
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunSummary
 from mg_tui.runs.watcher_process import describe_watching
@@ -86,6 +86,7 @@ def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[
         ),
     ]
     lines = [f"{label:<9}{value}" for label, value in facts if value]
+    lines += [f"{'rank':<9}{text}" for text in format_ranks(view.ranks)]
     lines += [f"eval     step {e.step}: {format_scores({'loss': e.loss, **e.metrics})}" for e in list(view.evals)[-3:]]
     lines += [format_checkpoint(saved, best=saved == view.best) for saved in view.checkpoints]
     newest = {decision.what: decision for decision in view.decisions}  # of the latest attempt
@@ -94,6 +95,11 @@ def format_page(run: RunSummary, now: float, prices: Mapping[str, Any]) -> list[
     lines += [one_line(f"watch    {line}") for line in describe_watching(folder.path)]
     last = format_outcome(folder, view, run.state)
     return [*lines, "", *last] if last else lines
+
+
+def format_ranks(ranks: Sequence[RankState]) -> list[str]:
+    """A line for each of several training processes: step, last word, time of its share, memory, utilization."""
+    return [one_line(f"{state.rank}: {', '.join(describe_rank(state, ranks))}") for state in ranks]
 
 
 def _format_cost(run: RunSummary, now: float, prices: Mapping[str, Any]) -> str | None:

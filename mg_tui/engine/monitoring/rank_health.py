@@ -45,8 +45,9 @@ class RankHealth:
             self._writer.write(self.note)
 
     def begin_step(self, step: int, rows: Sequence[int]) -> None:
-        """A step begins; `rows` are those of this rank."""
+        """A step begins; `rows` are those of this rank. Written at once, for the case that the process dies in it."""
         self.note.step, self.note.rows, self.note.doing = step, tuple(rows), "computing"
+        self.write()
 
     def say(self, doing: str) -> None:
         """What the process is doing from now on."""

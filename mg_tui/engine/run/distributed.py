@@ -107,6 +107,11 @@ class GradientSync:
                 _all_reduce_bucket(bucket)
 
 
+def is_connection_error(error: Exception) -> bool:
+    """Whether an exception is of a collective that failed because another rank is gone."""
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in ("gloo", "NCCL", "Connection"))
+
+
 def seed_step(seed: int, step: int, rows: Sequence[int]) -> None:
     """Seed torch for the random numbers of a step (dropout) from what is computed in it.
 

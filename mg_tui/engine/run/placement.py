@@ -56,7 +56,8 @@ def _choose_device(spec: TrainingSpec) -> tuple[str, str, str]:
 
     if spec.device != "cpu" and torch.cuda.is_available():
         # A rank sees its own GPU only; without that restriction they are numbered as the ranks are.
-        number = min(World.from_environment().local_rank, torch.cuda.device_count() - 1)
+        rank = World.from_environment().local_rank
+        number = rank if rank < torch.cuda.device_count() else 0
         name = torch.cuda.get_device_name(number)
         major, minor = torch.cuda.get_device_capability(number)
         return f"cuda:{number}", name, f"{name}, compute capability {major}.{minor}"

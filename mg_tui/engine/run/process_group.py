@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -14,48 +14,61 @@ from mg_tui.engine.run.rank_supervisor import STORE_ENV, STORE_FD_ENV
 # The supervisors watch the ranks. A collective must not fail because one of them evaluates for hours.
 _NO_TIMEOUT: Final = timedelta(days=30)
 _POLL_SECONDS: Final = 0.1
+_CONNECT_SECONDS: Final = 5.0  # of one attempt to reach the store
 _FOLLOWERS_SECONDS: Final = 30.0  # that others wait longer than rank 0, which says for whom
 
 
-def join_group(world: World, *, cuda: bool, patience: float) -> None:
+def join_group(world: World, *, cuda: bool, patience: float, poll: Callable[[], None] = lambda: None) -> None:
     """Meet the other ranks and set up the process group.
 
     Args:
         world: this process among the others.
         cuda: whether tensors on GPUs are exchanged too.
         patience: seconds to wait for the others.
+        poll: called while it waits; may raise, to stop waiting.
 
     Raises:
         EnvironmentProblem: not all of them came in time; says who is missing.
     """
     import torch.distributed as dist
 
-    host, _, port = os.environ[STORE_ENV].rpartition(":")
-    listening = os.environ.pop(STORE_FD_ENV, None)
     waits = patience + (0 if world.rank == 0 else _FOLLOWERS_SECONDS)
-    try:
-        store = dist.TCPStore(
-            host,
-            int(port),
-            world.size,
-            is_master=world.rank == 0,
-            timeout=timedelta(seconds=waits),
-            wait_for_workers=False,
-            master_listen_fd=None if listening is None else int(listening),
-        )
-    except RuntimeError as error:
-        raise EnvironmentProblem(
-            f"rendezvous: machine 0 does not answer at {host}:{port}",
-            why=f"waited {waits:.0f} s; {first_line(error)}",
-            hint="start the run on machine 0 too, and see that the port can be reached (firewall, address)",
-        ) from error
-    _wait_for_all(store, world, waits)
+    store = _open_store(world, waits, poll)
+    _wait_for_all(store, world, waits, poll)
     store.set_timeout(_NO_TIMEOUT)
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
     dist.init_process_group(backend, store=store, rank=world.rank, world_size=world.size, timeout=_NO_TIMEOUT)
 
 
-def _wait_for_all(store: Any, world: World, patience: float) -> None:
+def _open_store(world: World, patience: float, poll: Callable[[], None]) -> Any:
+    """The store at which the ranks meet: rank 0 has it, on the socket that its supervisor opened."""
+    import torch.distributed as dist
+
+    host, _, port = os.environ[STORE_ENV].rpartition(":")
+    listening = os.environ.pop(STORE_FD_ENV, None)
+    deadline = time.monotonic() + patience
+    while True:
+        poll()
+        try:
+            return dist.TCPStore(
+                host,
+                int(port),
+                world.size,
+                is_master=world.rank == 0,
+                timeout=timedelta(seconds=_CONNECT_SECONDS),
+                wait_for_workers=False,
+                master_listen_fd=None if listening is None else int(listening),
+            )
+        except RuntimeError as error:
+            if world.rank == 0 or time.monotonic() > deadline:
+                raise EnvironmentProblem(
+                    f"rendezvous: machine 0 does not answer at {host}:{port}",
+                    why=f"waited {patience:.0f} s; {first_line(error)}",
+                    hint="start the run on machine 0 too, and see that the port can be reached (firewall, address)",
+                ) from error
+
+
+def _wait_for_all(store: Any, world: World, patience: float, poll: Callable[[], None]) -> None:
     """Wait until every rank has come, or say which have not."""
     store.set(f"came/{world.rank}", b"1")
     deadline = time.monotonic() + patience
@@ -68,6 +81,7 @@ def _wait_for_all(store: Any, world: World, patience: float) -> None:
                 why=f"waited {patience:.0f} s for training process {first_few(missing, 8)}",
                 hint="start the same command there with its --node-rank, or wait longer with --rendezvous-timeout",
             )
+        poll()
         time.sleep(_POLL_SECONDS)
 
 

@@ -20,7 +20,7 @@ from mg_tui.core.errors import EnvironmentProblem, GardenError
 from mg_tui.engine.layout.partition import World
 from mg_tui.engine.monitoring.final_event import write_failure
 from mg_tui.engine.monitoring.rank_health import CONCLUDING
-from mg_tui.hardware.host import cgroup_cpu_limit
+from mg_tui.hardware.host import cgroup_cpu_limit, interface_towards
 from mg_tui.runs import device_request, devices
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
@@ -36,6 +36,7 @@ _POLL_SECONDS: Final = 0.2
 _BROKEN_SECONDS: Final = 3.0  # until a broken connection counts as the cause, and not another rank's end
 _ANSWER_SECONDS: Final = 15.0  # in which rank 0 has to begin to end the run
 _START_FACTOR: Final = 6.0  # times the time-out, before the first step: libraries and weights are loaded
+_BUSY_FACTOR: Final = 30.0  # times the time-out, for a process that works and writes no note
 _JOURNAL_BYTES: Final = 1 << 16  # read of each end of the journal
 _LATE_SECONDS: Final = 3.0  # a poll that late: this machine was suspended, or has more to do than it can
 # Variables of other launchers (torchrun, MPI, Slurm), at which accelerate would set up a process group of its own.
@@ -94,10 +95,15 @@ def supervise(path: Path, plan: RankPlan) -> int:
 
 @dataclass(slots=True)
 class _Beat:
-    """When a rank last wrote: the modification time of its note, and when that was seen on the monotonic clock."""
+    """When a rank last wrote: the modification time of its note, and when that was seen on the monotonic clock.
+
+    `ticks` is the processor time of its process, and `worked` when that was seen to have grown.
+    """
 
     written: float = 0.0
     seen: float = field(default_factory=time.monotonic)
+    ticks: int = 0
+    worked: float = field(default_factory=time.monotonic)
 
 
 class _Supervisor:
@@ -164,6 +170,8 @@ class _Supervisor:
         for local in range(self.plan.here):
             world = self.plan.world(local)
             environ = {**rank_environment(os.environ, self.plan, local), STORE_ENV: store}
+            if self.plan.machines > 1 and (interface := interface_towards(*self._rendezvous())) is not None:
+                environ = {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface, **environ}
             passed: list[int] = []
             if world.leads:
                 environ |= handed
@@ -222,6 +230,7 @@ class _Supervisor:
             time.sleep(_POLL_SECONDS)
         if code is None:
             self._kill(self._first)
+            leader.wait()
         if not self._has_ended():
             return self._write_end(lost or self._describe_end(self._first, code if code is not None else -9))
         return 0 if code == 0 else (code if code is not None and code > 0 else 1)
@@ -253,9 +262,17 @@ class _Supervisor:
             written = 0.0
         if written != beat.written:
             beat.written, beat.seen = written, now
-        training = self._note(rank).step > 0
-        limit = self._timeout if training or is_suspended(self._ranks[rank].pid) else _START_FACTOR * self._timeout
-        return now - beat.seen > limit
+        pid = self._ranks[rank].pid
+        if (ticks := processor_ticks(pid)) != beat.ticks:
+            beat.ticks, beat.worked = ticks, now
+        if now - beat.seen <= self._timeout:
+            return False
+        if is_suspended(pid):
+            return True
+        # Libraries that do not let other threads run, such as one that writes a large file, are not silent but busy.
+        if now - beat.worked <= self._timeout:
+            return now - beat.seen > _BUSY_FACTOR * self._timeout
+        return now - beat.seen > self._timeout * (1.0 if self._note(rank).step > 0 else _START_FACTOR)
 
     def _describe_silence(self, rank: int, now: float) -> LostRank:
         seconds = now - self._beats[rank].seen
@@ -297,11 +314,12 @@ class _Supervisor:
         process = self._ranks[rank]
         if process.poll() is None:
             process.kill()
-            process.wait()
 
     def _end_all(self) -> None:
         for rank in self._ranks:
             self._kill(rank)
+        if (leader := self._ranks.get(self._first)) is not None:
+            leader.wait()  # it holds the lock and the journal too
 
 
 def rank_environment(environ: Mapping[str, str], plan: RankPlan, local: int) -> dict[str, str]:
@@ -331,6 +349,15 @@ def is_suspended(pid: int) -> bool:
         return status.rpartition(")")[2].split()[0] in ("T", "t")
     except (OSError, IndexError):
         return False
+
+
+def processor_ticks(pid: int) -> int:
+    """Processor time that a process has used so far, in clock ticks; 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def die_with_parent(environ: Mapping[str, str] = os.environ) -> None:

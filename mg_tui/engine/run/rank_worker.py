@@ -14,7 +14,7 @@ from mg_tui.engine.monitoring.known_causes import find_known_cause
 from mg_tui.engine.monitoring.rank_health import RankHealth
 from mg_tui.engine.monitoring.run_history import read_run_history
 from mg_tui.engine.monitoring.scratch import scratch_folder
-from mg_tui.engine.monitoring.stopping import SilentStopHandler
+from mg_tui.engine.monitoring.stopping import SilentStopHandler, StopRequested
 from mg_tui.engine.run.rank_supervisor import BROKEN_EXIT, die_with_parent
 from mg_tui.runs import checkpoint_format
 from mg_tui.runs.folder import RunFolder
@@ -57,6 +57,8 @@ def _run(folder: RunFolder, world: World, health: RankHealth) -> int:
         journal = SilentJournal(folder.journal_file)
         with SilentStopHandler(folder, journal) as stopper:
             TrainingRun(folder, journal, stopper, settings, history.cwd, resume_from, history, health).run()
+    except StopRequested:
+        return 0
     except ConnectionLost as error:
         sys.stderr.write(f"the connection to the other training processes was lost: {first_line(error)}\n")
         return BROKEN_EXIT

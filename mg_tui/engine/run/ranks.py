@@ -4,7 +4,7 @@ import itertools
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from mg_tui.core.errors import EnvironmentProblem, RunFailed
@@ -42,16 +42,23 @@ class RankLost(RunFailed):
 
 
 def meet_other_ranks(
-    sync: GradientSync, spec: TrainingSpec, context: RunContext, data: TrainingData, facts: Mapping[str, Any]
+    sync: GradientSync,
+    spec: TrainingSpec,
+    context: RunContext,
+    data: TrainingData,
+    facts: Mapping[str, Any],
+    poll: Callable[[], None],
 ) -> list[tuple[str, str]]:
     """Set up the process group and compare what all ranks are about to do; returns warnings (what, why).
+
+    `poll` is called while others are waited for, and may raise.
 
     Raises:
         EnvironmentProblem: not all of them came.
         UsageError: they differ in versions, options, data or `facts`.
     """
     world, placement = sync.world, context.placement
-    join_group(world, cuda=placement.cuda, patience=spec.rendezvous_timeout if spec.nodes > 1 else _DAY)
+    join_group(world, cuda=placement.cuda, patience=spec.rendezvous_timeout if spec.nodes > 1 else _DAY, poll=poll)
     options = {name: value for name, value in spec.model_dump(mode="json").items() if name not in _OWN_FIELDS}
     compared = {
         **{f"version of {name}": version for name, version in package_versions().items()},

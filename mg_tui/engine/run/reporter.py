@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import torch
 from transformers import TrainerCallback
@@ -15,15 +15,24 @@ from mg_tui.engine.monitoring.stopping import StopHandler
 from mg_tui.engine.monitoring.watchdog import Watchdog
 from mg_tui.engine.run.due_work import DueWork
 from mg_tui.engine.run.early_stopping import EarlyStopping
-from mg_tui.engine.run.ranks import RankReporter
 from mg_tui.runs.current_step import CurrentStepWriter
 from mg_tui.runs.journal import JournalWriter
+
+
+class Watch(Protocol):
+    """A thread that watches something while training."""
+
+    def start(self) -> None:
+        """Start it."""
+
+    def stop(self) -> None:
+        """Stop it."""
 
 
 class Reporter(TrainerCallback):  # type: ignore[misc]
     """Writes `step` and `eval` events, generates samples, and handles requests between steps.
 
-    `trainer` is set once it exists; `ranks` reports on several training processes. `used` returns the GPU usage of the
+    `trainer` is set once it exists; `watches` run while training. `used` returns the GPU usage of the
     run so far. `due_work` is what an earlier attempt left undone of the step the run resumes from; `early_stopping` is
     set for a run that may end early, `budget` for one that may cost only so much.
     """
@@ -37,12 +46,12 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         scaled: bool,
         used: Callable[[], dict[str, Any]] = dict,
         note: CurrentStepWriter | None = None,
-        ranks: RankReporter | None = None,
+        watches: Sequence[Watch] = (),
     ):
         self.trainer: Any = None
         self._used = used
         self._step_note = note
-        self._ranks = ranks
+        self._watches = watches
         self._journal = journal
         self._stopper = stopper
         self._sampler = sampler
@@ -56,8 +65,8 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start to watch for stalls, and do what an earlier attempt left undone."""
         self._watchdog.start().report_progress()
-        if self._ranks is not None:
-            self._ranks.start()
+        for watch in self._watches:
+            watch.start()
         if self.due_work:
             self._watchdog.pause()
             self.do_due_work(state.global_step)
@@ -74,8 +83,8 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop watching."""
         self._watchdog.stop()
-        if self._ranks is not None:
-            self._ranks.stop()
+        for watch in self._watches:
+            watch.stop()
         if self._step_note is not None:
             self._step_note.close()
 

@@ -249,9 +249,14 @@ def open_step_stream(
 
 
 def load_model(
-    spec: TrainingSpec, context: RunContext, warn: Callable[[str, str], None] | None = None
+    spec: TrainingSpec,
+    context: RunContext,
+    warn: Callable[[str, str], None] | None = None,
+    device: str | None = None,
 ) -> tuple[Any, list[DecisionFields]]:
-    """The model on its device, prepared for training. `warn` is called with (what, why) on a problem.
+    """The model, prepared for training. `warn` is called with (what, why) on a problem.
+
+    `device`: where it is loaded; by default the device of the run.
 
     Raises:
         EnvironmentProblem: it does not fit, or cannot be loaded.
@@ -262,7 +267,7 @@ def load_model(
     request = LoadRequest(
         source=context.resolved.source,
         dtype=placement.dtype,
-        device=placement.device,
+        device=device or placement.device,
         quantization=placement.quantization,
         attention=placement.attention,
         revision=spec.revision,

@@ -33,7 +33,7 @@ from mg_tui.engine.monitoring.step_metrics import StepMetrics
 from mg_tui.engine.monitoring.stop_grace import StopGrace
 from mg_tui.engine.monitoring.stopping import StopHandler
 from mg_tui.engine.run.answer_metrics import AnswerMetrics, AnswerScores
-from mg_tui.engine.run.distributed import GradientSync, seed_step
+from mg_tui.engine.run.distributed import ConnectionLost, GradientSync, is_connection_error, seed_step
 from mg_tui.engine.run.evaluation_loss import mean_loss
 from mg_tui.engine.run.shrink_layout import shrink_layout
 from mg_tui.runs import checkpoint_format
@@ -56,6 +56,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         label_smoothing: see `loss.token_loss_sum`.
         stop_grace: decides whether a step is finished after SIGTERM; by default it always is.
         sync: the collectives of the run's processes.
+        sharded: the model's layers are shared among the processes, which then make equally many forward passes.
         health: told what this process does, where there are several.
         make_groups: makes the optimizer's parameter groups from a model and the names of its parameters with weight
             decay; returns None for a single learning rate.
@@ -80,6 +81,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         make_groups: "Callable[[Any, list[str]], list[dict[str, Any]] | None] | None" = None,
         sync: GradientSync | None = None,
         health: RankHealth | None = None,
+        sharded: bool = False,
         **arguments: Any,
     ):
         self.stream = stream
@@ -103,6 +105,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         self.objective = Objective(self.model, label_smoothing=label_smoothing)
         self.gradient_sync = sync or GradientSync()
         self.health = health
+        self.sharded = sharded
 
     # --- data -------------------------------------------------------------------------------------------------------
     def get_train_dataloader(self) -> StepStream:
@@ -206,12 +209,19 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
             except GardenError:
                 raise
             except Exception as error:
+                if self.sharded and is_connection_error(error):
+                    raise ConnectionLost(first_line(error)) from error
                 if not flex_attention.is_kernel_error(error) or not flex_attention.fall_back(self.model):
                     raise
                 self._report_flex_fallback(model, step, error)
                 continue
             if self.health is not None:
                 self.health.note.seconds = round(self.step_metrics.data_wait + time.perf_counter() - began, 4)
+            if self.sharded and why is not None:  # the others wait for this one in the middle of a pass
+                largest = max(inputs.micro_batches, key=lambda part: part.computed_tokens)
+                raise step_checks.step_out_of_memory(
+                    step=step, rows=largest.rows, tokens=largest.tokens, images=largest.images, why=why
+                )
             # Outside of the handler: the error holds the tensors of the failed pass.
             if not self.gradient_sync.any(why is not None) and total is not None:
                 return total, inputs
@@ -225,7 +235,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
             largest, size = shrink_layout(layout, model, inputs.micro_batches, step=step, why=why)
             facts = {"rows": largest.rows, "tokens": largest.laid_out, "why": why, "budget": size}
         else:
-            model.zero_grad(set_to_none=True)
+            model.zero_grad()
             layout.shrink()
         for rank, known in enumerate(self.gradient_sync.gather(facts)):
             if known is not None:
@@ -246,7 +256,18 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
             self.stopper.poll()
             self.stop_grace.check(number, len(inputs.micro_batches))
             total += self._forward_backward(model, part, scale)
+        if self.sharded:
+            self._add_passes(model, inputs)
         return total
+
+    def _add_passes(self, model: Any, inputs: StepBatch) -> None:
+        """Forward passes that count for nothing, until this rank has made as many as the one with the most."""
+        missing = max(self.gradient_sync.gather(len(inputs.micro_batches))) - len(inputs.micro_batches)
+        if missing:
+            spare, counts = self.stream.dataset.spare_pass(inputs.number), (self.vision.encoded, self.vision.cached)
+            for _ in range(missing):
+                self._forward_backward(model, spare, 0.0)
+            self.vision.encoded, self.vision.cached = counts
 
     def _forward_backward(self, model: Any, part: MicroBatch, scale: float) -> torch.Tensor:
         batch = self._to_device(part)
@@ -352,11 +373,12 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         self.state.save_to_json(str(folder / checkpoint_format.TRAINER_STATE_FILE))
 
     def agree_on_control(self, control: Any) -> None:
-        """Let every rank evaluate, save and stop when rank 0 does: a stop, a cost or a score only it may know."""
-        names = ("should_save", "should_evaluate", "should_training_stop")
-        flags = self.gradient_sync.from_first([getattr(control, name) for name in names])
-        for name, flag in zip(names, flags, strict=True):
-            setattr(control, name, flag)
+        """Let every rank save and stop when one does: a stop, a cost or a score that only rank 0 may know of."""
+        if self.gradient_sync.world_size > 1:
+            own = (control.should_save, control.should_training_stop, control.should_evaluate)
+            save, stop, evaluate = self.gradient_sync.all_reduce_sums(*map(float, own))
+            control.should_save, control.should_training_stop = save > 0, stop > 0
+            control.should_evaluate = evaluate == self.gradient_sync.world_size  # one that is to stop does not
 
     def restore_finished(self, folder: Path) -> None:
         """Load a checkpoint of the last step, after which no step is left."""

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from mg_tui.engine.monitoring.gpu_usage import GpuUsage
     from mg_tui.engine.run.answer_metrics import AnswerMetrics
     from mg_tui.engine.run.distributed import GradientSync
+    from mg_tui.engine.run.machines import MachineWatch
+    from mg_tui.engine.run.ranks import RankReporter
     from mg_tui.engine.run.reporter import Reporter
     from mg_tui.engine.run.setup import RunContext
     from mg_tui.engine.run.token_budget import TokenBudget
@@ -58,6 +60,7 @@ class TrainingRun:
         self.world = World.from_environment()
         self.health = health
         self._sync: GradientSync | None = None
+        self._sharded = False
         self.folder = folder
         # Where this process notes which rows and images it found: only one may do so in the run's folder.
         self._own_folder = folder if self.world.leads else RankNotes(folder.path).own_folder(self.world.rank)
@@ -141,7 +144,7 @@ class TrainingRun:
                 malloc.trim_large() if self.spec.gradient_checkpointing else malloc.retain_freed()
             self._phase("loading model", context.resolved.name)
             with self.stopper.interruptible(), gc_pause.gc_paused():
-                model, decisions = setup.load_model(self.spec, context, self._warn)
+                model, decisions = self._load_model(context, token_budget)
                 if cache is not None:
                     cache.enable_for(vision_digest(model, context.family))
             self._write_decisions(decisions)
@@ -166,7 +169,12 @@ class TrainingRun:
             )
             trainer = self._make_trainer(model, context, data, stream, answers, total, vision)
             trainer.probe, decisions = setup.make_memory_probe(
-                context, data, plan, range(self._start_step, total), token_budget, self._write_measurement
+                context,
+                data,
+                plan,
+                range(self._start_step, total),
+                None if self._sharded else token_budget,
+                self._write_measurement,
             )
             self._write_decisions([*decisions, ("loss", *trainer.objective.method)])
             self._phase("training")
@@ -204,12 +212,38 @@ class TrainingRun:
 
         self._sync = GradientSync(self.world, self.health)
         if self.world.size > 1:
-            self._phase("meeting the other processes", f"{self.world.size} in all")
+            several = f" on {self.spec.nodes} machines, at {self.spec.rendezvous}" if self.spec.nodes > 1 else ""
+            self._phase("meeting the other processes", f"{self.world.size} in all{several}")
             facts = {"resumes from step": self._start_step, "examples of a step": per_step}
-            warnings = meet_other_ranks(self._sync, self.spec, context, data, facts)
+            warnings = meet_other_ranks(
+                self._sync, self.spec, context, data, facts, lambda: self.stopper.poll(raise_on="stop")
+            )
             for what, why in warnings:
                 self._warn(what, why)
             self._write_decisions([("processes", self.world.size, "one for each device")])
+
+    def _load_model(
+        self, context: "RunContext", token_budget: "TokenBudget | None"
+    ) -> tuple[Any, list[tuple[str, Any, str]]]:
+        """The model, whole or shared among the ranks; and the decisions."""
+        from mg_tui.engine.run import setup
+
+        if self.world.size == 1:
+            if self.spec.parallel == "fsdp":
+                self._warn("parallel: fsdp has no effect", "there is one training process; give --gpus or --processes")
+            return setup.load_model(self.spec, context, self._warn)
+        from mg_tui.engine.run import sharding
+
+        parallel, why = sharding.choose_parallel(self.spec, context.placement, token_budget, self.sync)
+        if parallel == "fsdp":
+            loaded = sharding.load_sharded(self.spec, context, token_budget, self.sync, self._warn)
+            if loaded.problem is None:
+                self._sharded = True
+                return loaded.model, [*loaded.decisions, ("parallel", "fsdp", f"{why}; {loaded.test}")]
+            self._warn("weights are not shared among the processes: each has a whole model", loaded.problem)
+            parallel, why = "ddp", f"the self-test of fsdp failed: {loaded.problem}"
+        model, decisions = setup.load_model(self.spec, context, self._warn)
+        return model, [*decisions, ("parallel", parallel, why)]
 
     @property
     def sync(self) -> "GradientSync":
@@ -285,15 +319,21 @@ class TrainingRun:
         from mg_tui.engine.monitoring.stop_grace import StopGrace
         from mg_tui.engine.run import evaluation_setup
         from mg_tui.engine.run.answer_metrics import best_by
+        from mg_tui.engine.run.distributed import GradientSync
         from mg_tui.engine.run.parameter_groups import parameter_groups
-        from mg_tui.engine.run.ranks import RankReporter
         from mg_tui.engine.run.reporter import Reporter
         from mg_tui.engine.run.trainer import GardenTrainer
 
         spec, placement, first = self.spec, context.placement, self.world.rank == 0
-        if not first:  # rank 0 generates and reports
-            spec = spec.model_copy(update={"sample_count": 0, "report_to": ()})
-        evaluation = evaluation_setup.make_evaluation_batches(context, data, spec.batch_size, self.sync)
+        if not first:  # rank 0 reports
+            spec = spec.model_copy(update={"report_to": ()})
+        if self._sharded and spec.sample_count:
+            self._write_decisions([("samples", "none", "with fsdp one process alone cannot generate")])
+        if not first or self._sharded:
+            spec = spec.model_copy(update={"sample_count": 0})
+        evaluation = evaluation_setup.make_evaluation_batches(
+            context, data, spec.batch_size, GradientSync() if self._sharded else self.sync
+        )
         sampler = SampleWriter(
             self.journal, context.encoder, choose_sample_examples(data.train, data.evaluation, spec.sample_count)
         )
@@ -304,7 +344,7 @@ class TrainingRun:
             scaled=placement.dtype == "float16",
             used=self.gpu_usage,
             note=CurrentStepWriter(self.folder) if self.world.leads else None,
-            ranks=RankReporter(self.folder, self.journal) if first and self.world.size > 1 else None,
+            watches=self._make_watches(),
         )
         gpus = list(itertools.chain(*self.sync.gather(gpu_uuids_in_use())))
         self._usage = GpuUsage(gpus if first else (), self._previous_usage)
@@ -348,6 +388,7 @@ class TrainingRun:
             make_groups=lambda model, decayed: parameter_groups(model, context.family, spec, decayed),
             sync=self.sync,
             health=self.health,
+            sharded=self._sharded,
         )
         reporter.trainer = self._trainer
         if self.resume_from is not None:
@@ -357,6 +398,18 @@ class TrainingRun:
             reporter.budget = Budget(spec.max_cost, self.settings.cost, self.gpu_usage, self._history.seconds)
         self._reporter = reporter
         return self._trainer
+
+    def _make_watches(self) -> "list[RankReporter | MachineWatch]":
+        """What watches the other processes while training; nothing in those that do not lead."""
+        from mg_tui.engine.run.machines import MachineWatch
+        from mg_tui.engine.run.ranks import RankReporter
+
+        watches: list[RankReporter | MachineWatch] = []
+        if self.world.size > 1 and self.world.leads:
+            watches.append(RankReporter(self.folder, self.journal))
+        if self.spec.nodes > 1 and self.world.leads:
+            watches.append(MachineWatch(self.folder, self.world, self.spec.rank_timeout))
+        return watches
 
     def _train(self, trainer: "GardenTrainer", total: int) -> None:
         stopping = self._reporter.early_stopping
@@ -393,6 +446,9 @@ class TrainingRun:
         from mg_tui.engine.run.finish import report_row_failures
 
         report_row_failures(trainer.row_failures, self.journal)
+        asked = [by for by in self.sync.gather(self.stopper.stop_by) if by is not None]
+        if asked and self.stopper.stop_by is None and self.step < total:  # a stop on another machine, or of rank 0
+            raise StopRequested(asked[0])
         stopped = self.stopper.stop_by is not None
         if self.step < total or (stopped and self._find_due_work(total, total, read_run_history(self.folder))):
             self.stopper.poll(raise_on="stop")

@@ -1,6 +1,7 @@
 """transformers' TrainingArguments from a spec: the only place that maps their names to ours."""
 
 import importlib.metadata
+import logging
 import math
 from dataclasses import fields
 from pathlib import Path
@@ -79,7 +80,17 @@ def make_training_arguments(
             f"transformers {importlib.metadata.version('transformers')} has no training argument {', '.join(missing)}",
             hint=f"install a supported version: pip install 'transformers{supported_range()}'",
         )
-    return _use_one_device(TrainingArguments(**values))
+    logger = logging.getLogger("transformers.training_args")
+    logger.addFilter(_is_no_advice_on_launchers)
+    try:
+        return _use_one_device(TrainingArguments(**values))
+    finally:
+        logger.removeFilter(_is_no_advice_on_launchers)
+
+
+def _is_no_advice_on_launchers(record: logging.LogRecord) -> bool:
+    """False for the warning about a process group that transformers did not make: our ranks do not need it to."""
+    return "process group is initialized" not in record.getMessage()
 
 
 def _use_one_device(arguments: Any) -> Any:

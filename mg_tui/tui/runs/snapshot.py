@@ -17,7 +17,7 @@ from mg_tui.runs.filtering import matches_filter
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.heartbeat import describe_silence
 from mg_tui.runs.outcome import Outcome, describe_outcome
-from mg_tui.runs.records import optional_text
+from mg_tui.runs.records import RankState, optional_text
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import Decision, LossEvaluation, RunView, RunWarning, Sample, SavedCheckpoint
 from mg_tui.runs.watcher_process import describe_watching
@@ -104,6 +104,7 @@ class RunDetail:
     warnings: tuple[RunWarning, ...] = ()
     warning_count: int = 0
     decisions: tuple[Decision, ...] = ()
+    ranks: tuple[RankState, ...] = ()
     error: Mapping[str, Any] = field(default_factory=dict)
     result: Mapping[str, Any] = field(default_factory=dict)
     spec: Mapping[str, Any] = field(default_factory=dict)
@@ -266,6 +267,7 @@ def build_detail(
         warnings=tuple(view.warnings),
         warning_count=view.warning_count,
         decisions=tuple(view.decisions),
+        ranks=view.ranks,
         error=dict(view.error),
         result=dict(view.result),
         spec=spec,

@@ -33,6 +33,7 @@ from mg_tui.tui.widgets.run.metrics import (
     run_plots,
 )
 from mg_tui.tui.widgets.run.panes import DetailPane, LogPane, RunNotes, RunOptionList, RunTabs
+from mg_tui.tui.widgets.run.ranks import RankStrip
 from mg_tui.tui.widgets.run.samples import SampleAnswers
 from mg_tui.tui.widgets.runs.device_strip import DeviceStrip
 
@@ -62,6 +63,7 @@ class RunScreen(ChartKeys, CheckpointActions):
             yield Chart()
             yield MetricsPanel()
         yield DeviceStrip()
+        yield RankStrip()
         yield RunTabs()
         with ContentSwitcher(initial="log", id="panes"):
             yield LogPane(id="log")
@@ -93,7 +95,8 @@ class RunScreen(ChartKeys, CheckpointActions):
 
     def _run_pids(self) -> dict[int, str]:
         rows = [*(self.dashboard.run_rows or ()), *([self.detail.row] if self.detail is not None else [])]
-        return {row.pid: row.id for row in rows if row.pid is not None}
+        ranks = {} if self.detail is None else {one.pid: self.detail.row.id for one in self.detail.ranks if one.pid}
+        return {**ranks, **{row.pid: row.id for row in rows if row.pid is not None}}
 
     # --- messages of the feeds
 
@@ -123,6 +126,7 @@ class RunScreen(ChartKeys, CheckpointActions):
             self.query_one(RunTabs),
         ):
             widget.detail = detail
+        self.query_one(RankStrip).ranks = detail.ranks
         for pane in self.query(DetailPane):
             pane.show(detail)
         self.query_one(CheckpointTable).show_detail(detail)

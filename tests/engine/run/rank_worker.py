@@ -92,7 +92,8 @@ class RelaidRecorder(NullObject):
 
 def fail_once(trainer: GardenTrainer, world: World) -> None:
     """Let the last rank's first forward pass of several rows fail as if the memory of its device did not suffice."""
-    forward, failed = trainer._forward_backward, []
+    forward = trainer._forward_backward
+    failed: list[tuple[int, ...]] = []
 
     def short_of_memory(model: Any, part: Any, scale: float) -> torch.Tensor:
         loss = forward(model, part, scale)

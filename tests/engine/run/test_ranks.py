@@ -4,6 +4,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,15 +16,18 @@ from safetensors.torch import load_file
 
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.engine.run import rank_supervisor
 from mg_tui.runs import checkpoint_format, control, launch, operations
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader
-from mg_tui.runs.ranks import RankNotes
+from mg_tui.runs.lock import RunLock
+from mg_tui.runs.ranks import NoteWriter, RankNote, RankNotes
 from mg_tui.runs.state import RunState
 from mg_tui.runs.watch import RunWatch
 
 Start = Callable[..., RunFolder]
-PATIENCE = 180  # seconds, for a machine that has more to do
+PATIENCE = 600  # seconds, for a machine that has much more to do
+pytestmark = pytest.mark.timeout(3600)  # seconds
 
 
 @pytest.fixture(scope="module")
@@ -265,3 +270,33 @@ def test_a_process_killed_at_any_moment_loses_nothing(start: Start, rank: int) -
     wait_for_end(folder)
     steps = [json.dumps(step) for step in losses(folder)]
     assert len(steps) == len(set(steps))
+
+
+def test_a_busy_process_that_writes_no_note_is_not_lost(tmp_path: Path) -> None:
+    """A library may hold Python's lock for long, as one that writes a large file. One that waits uses no processor."""
+    folder = RunFolder.create(
+        tmp_path, TrainingSpec(base_model="tiny", dataset="d", processes=2, rank_timeout=1), versions={}
+    )
+    supervisor = rank_supervisor._Supervisor(folder, rank_supervisor.RankPlan(2), RunLock(folder.lock_file))
+    supervisor.notes.clear()
+    commands = ("while True: pass", "import time; time.sleep(600)")
+    processes = [subprocess.Popen([sys.executable, "-c", command]) for command in commands]
+    try:
+        for rank, process in enumerate(processes):
+            NoteWriter(supervisor.notes.path(rank)).write(RankNote(rank, step=3))
+            supervisor._ranks[rank] = process
+            supervisor._beats[rank] = rank_supervisor._Beat()
+        deadline = time.monotonic() + 60
+        while not supervisor._is_silent(1, time.monotonic()):
+            assert not supervisor._is_silent(0, time.monotonic())
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert not supervisor._is_silent(0, time.monotonic()), "it works"
+        processes[0].send_signal(signal.SIGSTOP)
+        while not supervisor._is_silent(0, time.monotonic()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
