@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from mg_tui.cli.runs.trash import YES_OPTION, confirm
+from mg_tui.cli.sweeps.common import NAME_ARGUMENT
 from mg_tui.config import Settings
 from mg_tui.core.program import runnable
 from mg_tui.core.text import pluralize, printable
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from mg_tui.runs.sweeps.operations import StartedSweep
     from mg_tui.runs.sweeps.standing import SweepWatch
 
-NAME_ARGUMENT = click.argument("name", metavar="NAME")
 _POLL_SECONDS: Final = 0.5
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mg_tui.cli.runs.common import JSON_OPTION, print_json
-from mg_tui.cli.sweeps.control import NAME_ARGUMENT
+from mg_tui.cli.sweeps.common import NAME_ARGUMENT
 from mg_tui.cli.tables import format_table, terminal_width
 from mg_tui.config import Settings
 from mg_tui.core.program import runnable

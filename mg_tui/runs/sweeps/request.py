@@ -143,7 +143,7 @@ def expand_request(request: SweepRequest, over: Sequence[str] = ()) -> tuple[dic
     options = options_of(TrainingSpec)
     if request.train.get(_ALONE):
         raise UsageError(
-            f"{_ALONE}: would end the machine after the first run of the sweep", hint="leave it out, and use `watch`"
+            f"{_ALONE}: would end the machine after the first run of the sweep", hint="start the sweep without it"
         )
     parsed = parse_over(over, options) if over else ()
     named = {axis.name for axis in parsed}
