@@ -76,7 +76,12 @@ def split_launch_fields(body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     """
     gpus, in_queue, preset = (body.get(name) for name in LAUNCH_FIELDS)
     bad = [
-        ("/gpus", gpus, "give nvidia-smi indices as text (0,1), all, any, or cpu", gpus is None or isinstance(gpus, str)),
+        (
+            "/gpus",
+            gpus,
+            "give nvidia-smi indices as text (0,1), all, any, or cpu",
+            gpus is None or isinstance(gpus, str),
+        ),
         ("/queue", in_queue, "give true or false", in_queue is None or isinstance(in_queue, bool)),
         ("/preset", preset, "give the name of a preset", preset is None or isinstance(preset, str)),
     ]

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 _DETACH_OPTION = click.option("--detach", is_flag=True, help="Start the run in the background and print its id.")
 _QUEUE_OPTION = click.option("--queue", is_flag=True, help="Add the run to the queue.")
 _GPUS_OPTION = click.option(
-    "--gpus", metavar="0,1|all|any|cpu", help="GPUs by nvidia-smi index; training has one process for each. "
-    "[default: any free one]"
+    "--gpus",
+    metavar="0,1|all|any|cpu",
+    help="GPUs by nvidia-smi index; training has one process for each. [default: any free one]",
 )
 
 

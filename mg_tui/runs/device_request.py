@@ -74,7 +74,9 @@ def expand_request(
     """
     count = processes or read_process_count(folder)
     check_process_count(count, requested, available)
-    return (devices.ANY,) * (count or 1) if set(requested) == {devices.ANY} and _has_gpus(available) else tuple(requested)
+    return (
+        (devices.ANY,) * (count or 1) if set(requested) == {devices.ANY} and _has_gpus(available) else tuple(requested)
+    )
 
 
 def check_process_count(
@@ -139,9 +141,7 @@ def _default_environment(folder: RunFolder, available: Sequence[devices.Device])
     return {devices.SHARED_DEVICES_ENV: names[0], **devices.device_environment(names[:1])}
 
 
-def _choose_used(
-    folder: RunFolder, requested: tuple[str, ...], available: Sequence[devices.Device]
-) -> tuple[str, ...]:
+def _choose_used(folder: RunFolder, requested: tuple[str, ...], available: Sequence[devices.Device]) -> tuple[str, ...]:
     locks = devices.DeviceLocks(folder.home)
     free = {
         device.name: device.used_by or (None if locks.is_free(device.name) else "in use by another run")

@@ -1,7 +1,7 @@
 """What a sweep does next: a pure function of its definition, its decisions so far and the states of its runs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -31,8 +31,18 @@ class NextActions:
     state: SweepState
 
 
-def next_actions(sweep: Sweep, state: SweepState, standings: Sequence[Standing]) -> NextActions:
-    """What to do now. Runs that somebody stopped, and failed ones, are left alone."""
+def next_actions(
+    sweep: Sweep, state: SweepState, standings: Sequence[Standing], lost: Collection[int] = ()
+) -> NextActions:
+    """What to do now. Runs that somebody stopped, and failed ones, are left alone.
+
+    Args:
+        sweep: what was asked for.
+        state: what has been decided.
+        standings: the runs as they are.
+        lost: numbers of runs that cannot be queued.
+    """
+    standings = [each for each in standings if each.run.number not in lost]
     if state.created and len(state.kept) < len(sweep.rungs):
         rung = sweep.rungs[len(state.kept)]
         contestants = [each for each in standings if _contends(each, state)]

@@ -8,6 +8,7 @@ import contextlib
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from mg_tui.runs.sweeps.standing import Standing, SweepWatch, has_driver
 
 PROGRAM: Final = "mg_tui.runs.sweeps.driver"
 POLL_SECONDS: Final = 1.0
+_ATTEMPTS: Final = 5  # to queue a run, before it counts as over: its folder is broken
 _LOOKS_BEFORE_WAKING: Final = 5  # with a queued run that has no process: its starter may be about to start one
 
 
@@ -38,6 +40,7 @@ class SweepDriver:
         self._poll = poll
         self._watch = SweepWatch(folder)
         self._orphaned = 0
+        self._refused: Counter[int] = Counter()  # by run: failures in a row to queue it
         self._said: str | None = None
 
     def run(self) -> int:
@@ -47,7 +50,7 @@ class SweepDriver:
             RunFailed: another driver runs.
         """
         with RunLock(self.folder.lock_file).acquire(patience=1.0):
-            while not self.folder.stop_file.exists():
+            while not self.folder.stop_file.exists() and self.folder.sweep_file.exists():
                 try:
                     if self.advance():
                         return 0
@@ -60,7 +63,8 @@ class SweepDriver:
         """Do what is to be done now; returns whether the sweep is over."""
         standings = self._watch.refresh()
         state = self._watch.state
-        actions = next_actions(self._watch.sweep, state, standings)
+        lost = {number for number, times in self._refused.items() if times >= _ATTEMPTS}
+        actions = next_actions(self._watch.sweep, state, standings, lost)
         if actions.state.kept != state.kept:  # decided before anything is done about it
             self.folder.write_state(replace(actions.state, done=False))
         for standing in actions.start:
@@ -78,7 +82,9 @@ class SweepDriver:
         """Do something with a run; somebody else may have been quicker, or its folder is broken: others continue."""
         try:
             act(standing.folder, self._watch.sweep, pause)
+            self._refused.pop(standing.run.number, None)
         except GardenError as error:
+            self._refused[standing.run.number] += 1
             self._log(f"run {standing.run.number}: {error}")
 
     def _wake(self, standings: tuple[Standing, ...]) -> None:

@@ -48,6 +48,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr("mg_tui.runs.devices.find_devices", lambda: [Device("cpu")])
     monkeypatch.setattr(launch, "start_waiter", work)
 
+    monkeypatch.setattr("mg_tui.runs.sweeps.driver.start_driver", lambda folder: 1)  # of `restart_drivers`
+
     def drive(folder: SweepFolder) -> None:
         driver = SweepDriver(folder)
         assert any(driver.advance() for _ in range(3))
