@@ -45,7 +45,7 @@ def read_requested_devices(folder: RunFolder) -> tuple[str, ...] | None:
 
 
 def read_process_count(folder: RunFolder) -> int | None:
-    """How many processes a run is to have: as given when it was resumed, else as its spec says; None if nothing does."""
+    """How many processes a run is to have: as given when it was resumed, else as its spec says; None without either."""
     with contextlib.suppress(GardenError, ValueError, TypeError):
         spec = {} if folder.parent != RUNS_FOLDER else folder.spec_values()
         count = _read_record(folder).get("processes") or spec.get("processes")

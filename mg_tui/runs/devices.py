@@ -22,7 +22,7 @@ from mg_tui.runs.lock import register_close_on_fork
 ANY: Final = "any"
 ALL: Final = "all"
 CPU: Final = "cpu"
-_INHERITED_FDS_ENV: Final = "MODEL_GARDEN_DEVICE_FDS"
+INHERITED_FDS_ENV: Final = "MODEL_GARDEN_DEVICE_FDS"
 SHARED_DEVICES_ENV: Final = "MODEL_GARDEN_DEVICES"  # devices a directly started worker shares: comma-separated names
 # A display server or a monitor permanently uses a little GPU memory, and so does the driver.
 _IDLE_PROCESS_BYTES: Final = 256 << 20
@@ -183,11 +183,11 @@ class DeviceLocks:
         """Keep the locks across `exec`; returns the environment variables the next program needs."""
         for fd in self._fds.values():
             os.set_inheritable(fd, True)
-        return {_INHERITED_FDS_ENV: ",".join(f"{name}:{fd}" for name, fd in self._fds.items())}
+        return {INHERITED_FDS_ENV: ",".join(f"{name}:{fd}" for name, fd in self._fds.items())}
 
     def adopt(self) -> str | None:
         """In a worker: adopt inherited locks, or take shared ones; returns a warning about shared use, if any."""
-        handed = os.environ.pop(_INHERITED_FDS_ENV, None)
+        handed = os.environ.pop(INHERITED_FDS_ENV, None)
         shared = os.environ.pop(SHARED_DEVICES_ENV, None)
         with contextlib.suppress(ValueError, OSError):
             for name, fd in (pair.split(":") for pair in (handed or "").split(",") if pair):

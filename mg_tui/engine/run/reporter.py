@@ -15,6 +15,7 @@ from mg_tui.engine.monitoring.stopping import StopHandler
 from mg_tui.engine.monitoring.watchdog import Watchdog
 from mg_tui.engine.run.due_work import DueWork
 from mg_tui.engine.run.early_stopping import EarlyStopping
+from mg_tui.engine.run.ranks import RankReporter
 from mg_tui.runs.current_step import CurrentStepWriter
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.pause import Pause
@@ -23,9 +24,10 @@ from mg_tui.runs.pause import Pause
 class Reporter(TrainerCallback):  # type: ignore[misc]
     """Writes `step` and `eval` events, generates samples, and handles requests between steps.
 
-    `trainer` is set once it exists. `used` returns the GPU usage of the run so far. `due_work` is what an earlier
-    attempt left undone of the step the run resumes from; `early_stopping` is set for a run that may end early, `budget`
-    for one that may cost only so much, `pause` for one that stops by itself after a step.
+    `trainer` is set once it exists; `ranks` reports on several training processes. `used` returns the GPU usage of the
+    run so far. `due_work` is what an earlier attempt left undone of the step the run resumes from; `early_stopping` is
+    set for a run that may end early, `budget` for one that may cost only so much, `pause` for one that stops by itself
+    after a step.
     """
 
     def __init__(
@@ -37,10 +39,12 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         scaled: bool,
         used: Callable[[], dict[str, Any]] = dict,
         note: CurrentStepWriter | None = None,
+        ranks: RankReporter | None = None,
     ):
         self.trainer: Any = None
         self._used = used
         self._step_note = note
+        self._ranks = ranks
         self._journal = journal
         self._stopper = stopper
         self._sampler = sampler
@@ -55,6 +59,8 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start to watch for stalls, and do what an earlier attempt left undone."""
         self._watchdog.start().report_progress()
+        if self._ranks is not None:
+            self._ranks.start()
         if self.due_work:
             self._watchdog.pause()
             self.do_due_work(state.global_step)
@@ -71,6 +77,8 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop watching."""
         self._watchdog.stop()
+        if self._ranks is not None:
+            self._ranks.stop()
         if self._step_note is not None:
             self._step_note.close()
 
@@ -128,6 +136,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             self._end_with_checkpoint(control)
         elif self._pauses_at(state):
             self._end_with_checkpoint(control)  # after the evaluation of this step, where one is due
+        self.trainer.agree_on_control(control)
         if control.should_save or control.should_evaluate:
             self._watchdog.pause()  # until the next step begins
         return control
@@ -155,6 +164,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self._stop_early(step, scores, control, last=step >= state.max_steps)
         if self._stopper.stop_by is not None:  # after this step, whose samples are still due, and not after the next
             self._end_with_checkpoint(control)
+        self.trainer.agree_on_control(control)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Generate samples (the `checkpoint` event is written by the store)."""
@@ -163,6 +173,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
             self._stopper.stop_for_pause(self.pause.by)
         if self._stopper.stop_by is not None:
             control.should_training_stop = True
+        self.trainer.agree_on_control(control)
 
     def _pauses_at(self, state: Any) -> bool:
         """Whether the run stops by itself after this step."""
