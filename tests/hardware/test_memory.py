@@ -313,7 +313,8 @@ def test_what_fits_where_as_the_guide_s_72b() -> None:
     ("changes", "why"), [({"train_language": "full"}, "trained in full"), ({"quantization": "int8"}, "int8")]
 )
 def test_what_cannot_be_shared_is_whole_and_it_is_said(changes: dict[str, str], why: str) -> None:
-    whole = question(**changes).with_ranks(Ranks(4, "ddp")).estimate()
-    shared = question(**changes).with_ranks(Ranks(4, "fsdp")).estimate()
+    asked = MemoryAdvisor(SHAPES["7B"], spec(**changes))
+    whole = asked.with_ranks(Ranks(4, "ddp")).estimate()
+    shared = asked.with_ranks(Ranks(4, "fsdp")).estimate()
     assert shared.peak == whole.peak and shared.ranks.parallel == "ddp"
     assert any(why in sentence for sentence in shared.assumed)

@@ -122,6 +122,7 @@ def _start(
     from mg_tui.cli.launch import parse_gpus, wake_queue
     from mg_tui.cli.progress import progress_bar
     from mg_tui.cli.sweeps.control import print_resumed
+    from mg_tui.cli.train import print_gpu_findings
     from mg_tui.preflight.sweeps import check_sweep, digest_request
     from mg_tui.runs.sweeps.folder import sweep_folder
     from mg_tui.runs.sweeps.operations import find_same_sweep, resume_sweep, start_sweep
@@ -135,6 +136,7 @@ def _start(
         return same
     defaults = default_values(settings, preset)
     gpus = parse_gpus(request.gpus) or ()
+    print_gpu_findings(gpus)
     with progress_bar("checking rows and images") as progress:
         checked = check_sweep(
             name, request, settings, cwd=cwd, defaults=defaults, over=over, gpus=gpus, progress=progress
