@@ -260,11 +260,11 @@ async def test_several_processes_show_the_memory_of_each_device(tmp_path, dashbo
         alone = pane.estimate.memory
         screen.fill({"processes": 4, "parallel": "fsdp"})
         await until(pilot, lambda: pane.estimate.memory.ranks.count == 4)
-        await until(pilot, lambda: "Memory, each of 4 (fsdp)" in text(app))
+        await until(pilot, lambda: "Memory each (4, fsdp)" in text(app))
         assert pane.estimate.memory.bytes_of("language model") < alone.bytes_of("language model")
         screen.fill({"nodes": 2, "rendezvous": "host:29500", "parallel": "ddp"})
         await until(pilot, lambda: pane.estimate.memory.ranks.count == 8)
-        await until(pilot, lambda: "Memory, each of 8 (ddp)" in text(app))
+        await until(pilot, lambda: "Memory each (8, ddp)" in text(app))
 
 
 async def test_what_cannot_be_told_is_said(tmp_path, dashboard, size, text, until) -> None:

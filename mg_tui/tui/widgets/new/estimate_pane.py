@@ -76,7 +76,7 @@ def _memory_lines(estimate: RunEstimate, width: int, room: int, *, stale: bool) 
         return lines
     peak = line((formatting.size(memory.peak), "bold"), (" …" if stale else "", tone("dim")))
     ranks = memory.ranks
-    title = "Memory" if ranks.count == 1 else f"Memory, each of {ranks.count} ({ranks.parallel})"
+    title = "Memory" if ranks.count == 1 else f"Memory each ({ranks.count}, {ranks.parallel})"
     lines = [justify(Content.styled(title, tone("key", "bold")), peak, width)]
     parts = sorted(memory.parts, key=lambda part: -part.bytes)
     visible = parts if len(parts) < room else parts[: max(room - 2, 1)]
