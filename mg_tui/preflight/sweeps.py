@@ -18,6 +18,8 @@ from mg_tui.core.options import options_of
 from mg_tui.core.spec import BEST_LOSS, BEST_NONE, TrainingSpec
 from mg_tui.data.progress import Progress
 from mg_tui.preflight.checks import PreflightResult, check_options, run_preflight
+from mg_tui.runs.device_request import check_process_count
+from mg_tui.runs.devices import find_devices
 from mg_tui.runs.folder import new_run_id
 from mg_tui.runs.launch import check_output_dir
 from mg_tui.runs.sweeps.combinations import describe_values
@@ -77,6 +79,8 @@ def check_sweep(
         with _named(number, len(combinations), values):
             spec = _make_spec(name, number, {**(defaults or {}), **request.train, **values})
             _require_comparable(spec, rungs, len(combinations))
+            if gpus:
+                check_process_count(spec.processes, gpus, find_devices())
             check_output_dir(spec, cwd=cwd)
             same = [n for n, other in enumerate(specs, 1) if _values_of(other, values) == _values_of(spec, values)]
             if same:
@@ -117,6 +121,8 @@ def _values_of(spec: TrainingSpec, names: Iterable[str]) -> dict[str, Any]:
 def _make_spec(name: str, number: int, values: Mapping[str, Any]) -> TrainingSpec:
     run = f"{name}-{number:02d}"
     spec = TrainingSpec.parse({**values, "name": run})
+    if spec.nodes > 1:
+        raise UsageError("nodes: the runs of a sweep are queued on one machine", hint="sweep without --nodes")
     changes: dict[str, Any] = {}
     if spec.output_dir is not None:  # one folder for each result
         changes["output_dir"] = str(Path(spec.output_dir) / run)

@@ -15,6 +15,7 @@ from mg_tui.metrics.registry import load_metrics
 from mg_tui.metrics.results import AnsweredRow, ResultsWriter
 from mg_tui.preflight import checks
 from mg_tui.preflight.sweeps import check_sweep, describe_best
+from mg_tui.runs.devices import Device
 from mg_tui.runs.folder import RunFolder, new_run_id
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.sweeps.folder import Rung, Sweep, SweepRun, SweepState, sweep_folder
@@ -70,6 +71,7 @@ def check(settings: Settings, rows: Path, over: list[str], **request: Any) -> Sw
             ["2 of 2 runs is all of them"],
         ),
         (["keep_best=loss,none"], {}, ["compared by one metric"]),
+        (["lora_r=8,16"], {"train": {"nodes": 2, "rendezvous": "a:1"}}, ["queued on one machine"]),
     ],
 )
 def test_one_bad_combination_is_named_and_nothing_is_written(
@@ -107,6 +109,14 @@ def test_what_the_runs_are_given(settings: Settings, rows: Path) -> None:
     assert (sweep.metric, sweep.higher_is_better) == ("loss", False)
     better = check(settings, rows, ["lora_r=8,16"], train={"eval_split": 0.5, "keep_best": "exact_match"})
     assert (better.metric, better.higher_is_better) == ("exact_match", True)
+
+
+def test_as_many_gpus_as_processes(settings: Settings, rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mg_tui.preflight.sweeps.find_devices", lambda: [Device("0"), Device("1"), Device("2")])
+    request = SweepRequest(train={"base_model": "tiny", "dataset": str(rows)})
+    arguments = {"cwd": rows.parent, "over": ["processes=2,3"], "gpus": ("0", "1")}
+    with pytest.raises(GardenError, match=r"combination 2 of 2 \(processes 3\): processes: 3 with 2 GPUs"):
+        check_sweep("s", request, settings, **arguments)  # type: ignore[arg-type]
 
 
 # --- the best run

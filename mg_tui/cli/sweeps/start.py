@@ -40,7 +40,7 @@ class SweepCommand(SpecCommand):
 @click.option("--keep", type=int, multiple=True, metavar="N", help="Continue only the best N runs; with --after.")
 @click.option("--after", type=int, multiple=True, metavar="STEP", help="Compare the runs after this step; repeatable.")
 @click.option("--check-only", is_flag=True, help="Check every combination without starting a run.")
-@click.option("--gpus", metavar="0,1|any|cpu", help="GPUs of each run by nvidia-smi index. [default: any free one]")
+@click.option("--gpus", metavar="0,1|all|any|cpu", help="GPUs of each run, one process each. [default: any free one]")
 @click.option("--detach", is_flag=True, help="Return at once; the sweep continues in the background.")
 @PRESET_OPTION
 @click.pass_context
