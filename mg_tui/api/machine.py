@@ -68,7 +68,7 @@ def device_sample(garden: GardenOf) -> Response:
     openapi_extra=docs.estimate_body(),
 )
 def estimate(garden: GardenOf, caller: CallerOf, body: Annotated[dict[str, Any], Body()]) -> Response:
-    from mg_tui.hardware.memory.candidates import find_candidates, fit_on
+    from mg_tui.hardware.memory.candidates import find_candidates, fit_on, settle_for
     from mg_tui.preflight import memory
     from mg_tui.preflight.estimate_record import estimate_record
 
@@ -86,7 +86,11 @@ def estimate(garden: GardenOf, caller: CallerOf, body: Annotated[dict[str, Any],
         device="cpu" if spec.device == "cpu" else "cuda",
     )
     candidates, why_no_gpu = find_candidates(spec)
-    return json_answer(estimate_record(advisor, [fit_on(advisor, device) for device in candidates], why_no_gpu))
+    count = memory.process_count(spec)
+    fits = [fit_on(advisor, device, count=count, parallel=spec.parallel) for device in candidates]
+    return json_answer(
+        estimate_record(settle_for(advisor, candidates, count=count, parallel=spec.parallel), fits, why_no_gpu)
+    )
 
 
 @router.get("/plugins", summary="Model families and metrics", responses=docs.answers("plugin_list", 401))

@@ -14,6 +14,7 @@ from mg_tui.runs import control, launch
 from mg_tui.runs.caller_bounds import hide_own_tokens
 from mg_tui.runs.interrupted import resume_interrupted
 from mg_tui.runs.queue import restart_waiters
+from mg_tui.runs.sweeps.driver import restart_drivers
 
 
 def make_server(
@@ -56,6 +57,7 @@ def _wake_queue(settings: Settings) -> None:
     try:
         if settings.resume_interrupted:
             resume_interrupted(settings.home, control.requester("resume_interrupted"))
+        restart_drivers(settings.home)
         restart_waiters(settings.home, launch.start_waiter)
     except GardenError as error:
         sys.stderr.write(f"the queue could not be restarted: {error.what}\n")

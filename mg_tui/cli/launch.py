@@ -124,9 +124,11 @@ def restart_queue(home: Path, *, resume: bool, thorough: bool = False) -> Restar
     from mg_tui.runs import control, launch, watcher_process
     from mg_tui.runs import queue as queues
     from mg_tui.runs.interrupted import resume_interrupted
+    from mg_tui.runs.sweeps.driver import restart_drivers
 
     resumed = resume_interrupted(home, control.requester("resume_interrupted")) if resume else []
     watcher_process.restart_watchers(home)
+    restart_drivers(home)
     return RestartedQueue(resumed, queues.restart_waiters(home, launch.start_waiter, thorough=thorough))
 
 

@@ -20,6 +20,9 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
         "mg_tui.cli.datasets", "datasets", "Show, check, repair, convert, split and combine datasets."
     ),
     "train-vision": LazyCommand("mg_tui.cli.train", "train_vision", "Fine-tune a vision-language model."),
+    "sweep": LazyCommand("mg_tui.cli.sweeps.start", "sweep", "Train over combinations of options and compare them."),
+    "sweeps": LazyCommand("mg_tui.cli.sweeps", "sweeps", "List, show, follow, resume, stop and remove sweeps."),
+    "launch": LazyCommand("mg_tui.cli.launch_elsewhere", "launch", "Train on machines of Slurm, SkyPilot or dstack."),
     "estimate": LazyCommand("mg_tui.cli.estimate", "estimate", "Estimate a run's memory and the GPUs it fits on."),
     "evaluate-vision": LazyCommand(
         "mg_tui.cli.evaluations.start", "evaluate_vision", "Score a model on a dataset and compare it with another."

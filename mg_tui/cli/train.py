@@ -71,11 +71,23 @@ def start_and_follow(
         from mg_tui.runs.devices import find_devices
 
         check_process_count(spec.processes, devices, find_devices())
+    print_gpu_findings(devices)
     if check_only:
         run_preflight(spec, settings)
         click.echo("all checks passed; no run was started", err=True)
         return 0
     return detach_or_follow(start_run(spec, settings, gpus=devices, queue=queue), detach=detach)
+
+
+def print_gpu_findings(devices: Sequence[str] | None) -> None:
+    """What is to be known of the GPUs that were named: that one is busy, or of another kind than its fellows."""
+    if devices is None:
+        return
+    from mg_tui.core.text import printable
+    from mg_tui.preflight.gpu_group import look_at_gpus
+
+    for finding in look_at_gpus(devices).findings:
+        click.echo(f"warning  {printable(finding)}", err=True)
 
 
 def start_run(

@@ -536,11 +536,11 @@ class TrainingSpec(BaseModel):
         synonyms="max_tokens_per_batch, max_tokens, batch_max_tokens",
     )
 
-    vision_cache: Literal["auto", "on", "off"] = option(
+    vision_cache: Literal["auto", "shared", "on", "off"] = option(
         "auto",
         title="Vision cache",
         help="Cache image features of a frozen vision tower on disk for later epochs and runs; auto enables it if "
-        "images repeat and reading is measurably faster.",
+        "images repeat and reading is measurably faster; shared does so in a single epoch too, for other runs.",
         group="Optimization",
         synonyms="feature_cache, cache_images",
     )

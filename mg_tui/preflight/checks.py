@@ -75,14 +75,8 @@ def run_preflight(
         EnvironmentProblem: the base model is on the Hub, which cannot be reached.
     """
     from mg_tui.doctor.examination import findings_for_run
-    from mg_tui.families.registry import load_registry
 
-    _require_possible(spec)
-    _require_watching(spec, settings, cwd)
-    _require_metrics(spec)
-    model = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True, choice=spec.family)
-    if model.family is not None:
-        _require_supported(spec, model)
+    model = check_options(spec, settings, cwd)
     resolved = resolve_named_datasets(spec, settings.datasets, settings.train)
     if model.family is not None and resolved.box_format == "resized":
         _require_box_rules(resolved, model)
@@ -100,6 +94,23 @@ def run_preflight(
     changes = _resolved_names(spec, resolved, dataset, evaluation, cwd)
     machine = findings_for_run(spec, settings.home, settings.cache)
     return PreflightResult(model, dataset, evaluation, changes, report, machine)
+
+
+def check_options(spec: TrainingSpec, settings: Settings, cwd: Path) -> "ResolvedModel":
+    """The checks of a run that need no row of its data; returns the base model.
+
+    Raises:
+        FamilyError, UsageError, EnvironmentProblem: see `run_preflight`.
+    """
+    from mg_tui.families.registry import load_registry
+
+    _require_possible(spec)
+    _require_watching(spec, settings, cwd)
+    _require_metrics(spec)
+    model = load_registry().resolve(spec.base_model, revision=spec.revision, fetch=True, choice=spec.family)
+    if model.family is not None:
+        _require_supported(spec, model)
+    return model
 
 
 def _resolved_names(

@@ -25,6 +25,8 @@ def estimate_record(advisor: MemoryAdvisor, fits: Sequence[DeviceFit], why_no_gp
                 "fits": fit.fits,
                 "largest_batch": fit.batch,
                 "largest_pixels": fit.pixels,
+                "parallel": fit.parallel,
+                "peak": fit.peak,
                 "remedies": [
                     {"changes": fix.changes, "flags": fix.flags, "cost": fix.cost, "peak": fix.estimate.peak}
                     for fix in fit.suggestions

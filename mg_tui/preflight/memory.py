@@ -71,6 +71,11 @@ def make_advisor(
     )
 
 
+def process_count(spec: TrainingSpec, gpus: Sequence[str] = ()) -> int:
+    """Training processes of a run on all machines: one for each named GPU, else as the spec says."""
+    return (len(gpus) or spec.processes or 1) * spec.nodes
+
+
 def model_shape(model: "ResolvedModel") -> ModelShape:
     """The shape of a base model.
 

@@ -78,7 +78,7 @@ def find_devices(nvml: GpuSampler | None = None) -> list[Device]:
     if nvml is None:
         nvml = Nvml()
     gpus, _why = nvml.sample()
-    return [Device(str(gpu.index), _describe_user(gpu)) for gpu in gpus] or [Device(CPU)]
+    return [Device(str(gpu.index), describe_user(gpu)) for gpu in gpus] or [Device(CPU)]
 
 
 def require_devices(requested: Sequence[str], available: Sequence[Device]) -> None:
@@ -202,7 +202,7 @@ class DeviceLocks:
         return f"a queued run is using {format_devices(names)}; the two runs share memory and compute"
 
 
-def _describe_user(gpu: Gpu) -> str | None:
+def describe_user(gpu: Gpu) -> str | None:
     """Who uses a GPU significantly, or None."""
     if gpu.problem:
         return gpu.problem

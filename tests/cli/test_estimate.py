@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from mg_tui.cli.estimate import estimate
 from mg_tui.config import Settings
-from mg_tui.core.errors import SpecError
+from mg_tui.core.errors import EnvironmentProblem, SpecError, UsageError
 from mg_tui.hardware import sampler
 from mg_tui.hardware.types import DeviceSnapshot, Gpu, Host
 
@@ -49,6 +49,49 @@ def test_json_has_every_component_and_device() -> None:
     assert {"T4 16 GB", "A100 80 GB"} <= places.keys()
     assert all(place["source"] for place in places.values())
     assert json.loads(invoke(*BASE, "--json").stdout) == record
+
+
+def test_several_processes_are_estimated_for_each_device() -> None:
+    alone = json.loads(invoke(*BASE, "--json").stdout)
+    several = json.loads(invoke(*BASE, "--json", "--processes", "4", "--parallel", "fsdp").stdout)
+    assert several["ranks"] == {"count": 4, "parallel": "fsdp"} and several["peak"] < alone["peak"]
+    places = {place["name"]: place for place in several["places"]}
+    assert places["T4 16 GB"]["parallel"] == "fsdp" and places["T4 16 GB"]["peak"] == several["peak"]
+    assert {place["parallel"] for place in alone["places"]} == {None}
+    text = invoke(*BASE, "--processes", "2", "--nodes", "2", "--rendezvous", "host:29500", "--parallel", "ddp").stdout
+    assert "on each of 4 devices (ddp)" in " ".join(text.split()) and "communication" in text
+
+
+def test_a_table_of_how_many_gpus_it_takes() -> None:
+    big = ("--base-model", "Qwen/Qwen2.5-VL-72B-Instruct", "--quantization", "nf4", "--table")
+    lines = invoke(*big).stdout.splitlines()
+    assert lines[0].split() == ["EACH", "DEVICE", "HAS", "1", "GPU", "2", "GPUS", "4", "GPUS", "8", "GPUS"]
+    marks = {line.split("  ")[0]: [cell for cell in line if cell in "✓✗"] for line in lines[1:]}
+    assert marks["H100 80 GB"] == ["✓"] * 4
+    assert marks["L40S / RTX 6000 Ada 48 GB"] == ["✗", "✓", "✓", "✓"]
+    assert marks["RTX 3090 / 4090 24 GB"] == ["✗", "✗", "✓", "✓"]
+    records = json.loads(invoke(*big, "--json").stdout)
+    h100 = next(record for record in records if record["device"] == "H100 80 GB")
+    assert [entry["parallel"] for entry in h100["counts"]] == [None, "ddp", "ddp", "ddp"]
+
+
+def test_named_gpus_are_looked_at_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus = (
+        Gpu(0, "Great GPU", memory_used=0, memory_total=80 * GIB),
+        Gpu(1, "Small GPU", memory_used=9 * GIB, memory_total=48 * GIB),
+        Gpu(2, "Great GPU", memory_used=0, memory_total=80 * GIB),
+    )
+    monkeypatch.setattr("mg_tui.hardware.nvml.Nvml.sample", lambda self: (gpus, None))
+    result = invoke(*BASE, "--gpus", "0,1")
+    assert "GPU 0 and 1 of this machine" in result.stdout and "39.0 GiB" in result.stdout  # the smaller one's
+    assert "GPU 1 is used by a process not visible here (9.0 GiB)" in result.stderr
+    assert "GPU 0: Great GPU, 80.0 GiB; GPU 1: Small GPU, 48.0 GiB" in result.stderr
+    assert "warning" not in invoke(*BASE, "--gpus", "0,2").stderr
+    assert "on each of 3 devices" in " ".join(invoke(*BASE, "--gpus", "all").stdout.split())
+    with pytest.raises(EnvironmentProblem, match="GPU 7 not found"):
+        invoke(*BASE, "--gpus", "0,7")
+    with pytest.raises(UsageError, match="3 with 2 GPUs"):
+        invoke(*BASE, "--gpus", "0,2", "--processes", "3")
 
 
 @pytest.mark.parametrize("columns", [80, 160])

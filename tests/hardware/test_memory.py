@@ -11,6 +11,7 @@ from mg_tui.core.spec import TrainingSpec
 from mg_tui.hardware.known_gpus import KNOWN_GPUS
 from mg_tui.hardware.memory import ExampleSize, MemoryAdvisor, Workload, estimate_memory, keep_largest
 from mg_tui.hardware.memory.assumptions import FRAGMENTATION
+from mg_tui.hardware.memory.ranks import COMMUNICATION, GRADIENT_BUCKET, Ranks
 from mg_tui.hardware.memory.training_setup import resolve_setup
 from mg_tui.hardware.memory.workload import MIN_TOKEN_BUDGET, image_tokens_by_area, largest_forward_pass
 
@@ -250,3 +251,70 @@ def test_importing_it_imports_no_torch() -> None:
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path.cwd(), check=True)
     assert done.stdout.strip() == "False"
+
+
+# --- Several devices --------------------------------------------------------------------------------------------------
+
+
+def test_with_ddp_each_device_has_everything_and_a_little_more() -> None:
+    alone, several = question(), question().with_ranks(Ranks(4, "ddp"))
+    assert several.estimate().peak == alone.estimate().peak + COMMUNICATION
+    assert several.estimate().bytes_of("communication") == COMMUNICATION
+    # Where nothing else is as large, the buffer in which gradients are summed is the peak.
+    trained = alone.estimate().trained
+    assert several.estimate().moment == alone.estimate().moment and 4 * trained > GRADIENT_BUCKET
+
+
+def test_the_buffer_of_gradients_is_the_engine_s() -> None:
+    from mg_tui.engine.run.distributed import _BUCKET_ELEMENTS
+
+    assert GRADIENT_BUCKET == 4 * _BUCKET_ELEMENTS
+
+
+def test_with_fsdp_only_frozen_layers_and_an_untied_embedding_are_shared() -> None:
+    alone, several = question("7B").estimate(), question("7B").with_ranks(Ranks(4, "fsdp")).estimate()
+    shape = SHAPES["7B"]
+    weights = shape.language.matrix_weights / 2
+    rest = 2 * (shape.language.parameters - shape.language.matrix_weights)
+    scales = alone.bytes_of("language model") - weights - rest
+    assert several.bytes_of("language model") == pytest.approx((weights + rest) / 4 + scales, abs=2)
+    layer = (weights + rest) / shape.language.depth
+    assert several.bytes_of("gathered layers") == pytest.approx(3 * layer, abs=2)
+    lost = alone.bytes_of("embeddings and output layer") - several.bytes_of("embeddings and output layer")
+    assert lost == pytest.approx(0.75 * 2 * shape.embedding_parameters, abs=2)
+    for name in ("vision tower", "projector", "adapter", "gradients", "optimizer state", "activations", "logits"):
+        assert several.bytes_of(name) == alone.bytes_of(name)
+    tied = [question("3B").with_ranks(ranks).estimate() for ranks in (Ranks(), Ranks(4, "fsdp"))]
+    assert len({each.bytes_of("embeddings and output layer") for each in tied}) == 1  # it is the output layer too
+
+
+def test_what_fits_where_as_the_guide_s_72b() -> None:
+    """In 4 bits: one card of 80 GB, two of 48 or four of 24; two of 24 are not enough."""
+    sizes = {gpu.name: gpu.usable_bytes for gpu in KNOWN_GPUS}
+    free = {
+        key: next(size for name, size in sizes.items() if name.startswith(key))
+        for key in ("H100 80", "L40S", "RTX 3090")
+    }
+    big = question("72B")
+    fits = {(key, count): big.settle(count, "auto", free[key]).fits(free[key]) for key in free for count in (1, 2, 4)}
+    assert fits == {
+        ("H100 80", 1): True, ("H100 80", 2): True, ("H100 80", 4): True,
+        ("L40S", 1): False, ("L40S", 2): True, ("L40S", 4): True,
+        ("RTX 3090", 1): False, ("RTX 3090", 2): False, ("RTX 3090", 4): True,
+    }  # fmt: skip
+    assert big.settle(2, "auto", free["H100 80"]).ranks == Ranks(2, "ddp")
+    assert big.settle(2, "auto", free["L40S"]).ranks == Ranks(2, "fsdp")
+    assert big.settle(2, "ddp", free["L40S"]).ranks == Ranks(2, "ddp")
+    assert big.settle(2, "fsdp", free["H100 80"]).ranks == Ranks(2, "fsdp")
+    assert big.settle(1, "fsdp", 0).ranks == Ranks(1, "ddp")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"), [({"train_language": "full"}, "trained in full"), ({"quantization": "int8"}, "int8")]
+)
+def test_what_cannot_be_shared_is_whole_and_it_is_said(changes: dict[str, str], why: str) -> None:
+    asked = MemoryAdvisor(SHAPES["7B"], spec(**changes))
+    whole = asked.with_ranks(Ranks(4, "ddp")).estimate()
+    shared = asked.with_ranks(Ranks(4, "fsdp")).estimate()
+    assert shared.peak == whole.peak and shared.ranks.parallel == "ddp"
+    assert any(why in sentence for sentence in shared.assumed)

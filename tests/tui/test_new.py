@@ -250,6 +250,23 @@ async def test_the_outlook_follows(tmp_path, dashboard, dataset, size, text, unt
         assert pane.estimate.memory.peak > peak
 
 
+async def test_several_processes_show_the_memory_of_each_device(tmp_path, dashboard, size, text, until) -> None:
+    app = dashboard(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        screen = await _open(app, pilot, until)
+        screen.fill({"base_model": "tiny"})
+        pane = screen.query_one(EstimatePane)
+        await until(pilot, lambda: pane.estimate is not None and pane.estimate.memory is not None)
+        alone = pane.estimate.memory
+        screen.fill({"processes": 4, "parallel": "fsdp"})
+        await until(pilot, lambda: pane.estimate.memory.ranks.count == 4)
+        await until(pilot, lambda: "Memory each (4, fsdp)" in text(app))
+        assert pane.estimate.memory.bytes_of("language model") < alone.bytes_of("language model")
+        screen.fill({"nodes": 2, "rendezvous": "host:29500", "parallel": "ddp"})
+        await until(pilot, lambda: pane.estimate.memory.ranks.count == 8)
+        await until(pilot, lambda: "Memory each (8, ddp)" in text(app))
+
+
 async def test_what_cannot_be_told_is_said(tmp_path, dashboard, size, text, until) -> None:
     (tmp_path / "bad.jsonl").write_text('{"text": "a", "image": "gone.png", "response": "b"}\nnonsense\n')
     app = dashboard(tmp_path)

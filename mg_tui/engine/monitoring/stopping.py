@@ -150,6 +150,11 @@ class StopHandler:
             self._journal.write("decision", what="stop", value="max_cost", why=f"the run has cost {spent}")
             self._request_stop(f"max_cost ({spent})", now=False)
 
+    def stop_for_pause(self, by: str) -> None:
+        """Stop, as `by` asked for it before the run started; the checkpoint is written."""
+        if self.stop_by is None:
+            self._request_stop(by, now=False)
+
     def note_checkpoint(self) -> None:
         """A checkpoint is whole that a stopped run can be resumed from."""
         if self._stop_at is not None and self.checkpoint_seconds is None:

@@ -17,6 +17,7 @@ from mg_tui.engine.run.due_work import DueWork
 from mg_tui.engine.run.early_stopping import EarlyStopping
 from mg_tui.runs.current_step import CurrentStepWriter
 from mg_tui.runs.journal import JournalWriter
+from mg_tui.runs.pause import Pause
 
 
 class Watch(Protocol):
@@ -34,7 +35,8 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
 
     `trainer` is set once it exists; `watches` run while training. `used` returns the GPU usage of the
     run so far. `due_work` is what an earlier attempt left undone of the step the run resumes from; `early_stopping` is
-    set for a run that may end early, `budget` for one that may cost only so much.
+    set for a run that may end early, `budget` for one that may cost only so much, `pause` for one that stops by itself
+    after a step.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self.due_work = DueWork()
         self.early_stopping: EarlyStopping | None = None
         self.budget: Budget | None = None
+        self.pause: Pause | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start to watch for stalls, and do what an earlier attempt left undone."""
@@ -140,6 +143,8 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         if self._stopper.stop_by is not None:
             control.should_evaluate = False  # the next attempt does it: see `due_work`
             self._end_with_checkpoint(control)
+        elif self._pauses_at(state):
+            self._end_with_checkpoint(control)  # after the evaluation of this step, where one is due
         self.trainer.agree_on_control(control)
         if control.should_save or control.should_evaluate:
             self._watchdog.pause()  # until the next step begins
@@ -173,9 +178,15 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Generate samples (the `checkpoint` event is written by the store)."""
         self._sample(state.global_step)
+        if self.pause is not None and self._pauses_at(state):
+            self._stopper.stop_for_pause(self.pause.by)
         if self._stopper.stop_by is not None:
             control.should_training_stop = True
         self.trainer.agree_on_control(control)
+
+    def _pauses_at(self, state: Any) -> bool:
+        """Whether the run stops by itself after this step."""
+        return self.pause is not None and self.pause.step <= state.global_step < state.max_steps
 
     def _stop_early(self, step: int, scores: dict[str, float], control: Any, *, last: bool) -> None:
         """End the training when evaluations have not improved for a while."""

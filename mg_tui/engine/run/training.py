@@ -26,6 +26,7 @@ from mg_tui.runs.caller_bounds import read_caller_bounds
 from mg_tui.runs.current_step import CurrentStepWriter
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
+from mg_tui.runs.pause import read_pause
 from mg_tui.runs.ranks import RankNotes
 from mg_tui.runs.spec_check import require_unchanged_spec
 
@@ -396,6 +397,7 @@ class TrainingRun:
         if first:
             reporter.early_stopping = evaluation_setup.make_early_stopping(spec, self._history, self._start_step)
             reporter.budget = Budget(spec.max_cost, self.settings.cost, self.gpu_usage, self._history.seconds)
+        reporter.pause = read_pause(self.folder)
         self._reporter = reporter
         return self._trainer
 

@@ -1,13 +1,14 @@
 """What fits into memory: the largest batch, the largest image, and single changes of a spec that make it fit."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from mg_tui.core.errors import SpecError
 from mg_tui.core.options import format_flags
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.hardware.memory.estimator import MemoryEstimate, estimate_memory
+from mg_tui.hardware.memory.ranks import ONE_RANK, Ranks
 from mg_tui.hardware.memory.training_setup import DeviceKind
 from mg_tui.hardware.memory.workload import ExampleSize, ImageTokenCount, image_tokens_by_area, keep_largest
 from mg_tui.hardware.model_shape import ModelShape
@@ -38,6 +39,7 @@ class MemoryAdvisor:
         image_tokens: counts an image's tokens; without it, they are derived from the area.
         device: the kind of device.
         can_pack: the family has a token layout.
+        ranks: the training processes; sizes are those of each device.
     """
 
     shape: ModelShape
@@ -46,6 +48,7 @@ class MemoryAdvisor:
     image_tokens: ImageTokenCount | None = None
     device: DeviceKind = "cuda"
     can_pack: bool = True
+    ranks: Ranks = ONE_RANK
     _known: dict[tuple[tuple[str, Any], ...], MemoryEstimate] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -67,8 +70,27 @@ class MemoryAdvisor:
                 image_tokens=self.image_tokens,
                 device=self.device,
                 can_pack=self.can_pack,
+                ranks=self.ranks,
             )
         return self._known[key]
+
+    def with_ranks(self, ranks: Ranks) -> "MemoryAdvisor":
+        """The same question for other training processes."""
+        return replace(self, ranks=ranks)
+
+    def settle(self, count: int, parallel: str, free_bytes: int) -> "MemoryAdvisor":
+        """The question for `count` processes; with `parallel` auto, weights are shared if a whole model does not fit.
+
+        Args:
+            count: training processes on all machines.
+            parallel: ddp, fsdp or auto.
+            free_bytes: of the device with the least.
+        """
+        whole = self.with_ranks(Ranks(count, "ddp"))
+        if count == 1 or parallel == "ddp" or (parallel == "auto" and whole.fits(free_bytes)):
+            return whole
+        shared = self.with_ranks(Ranks(count, "fsdp"))
+        return shared if shared.estimate().ranks.shares_weights else whole
 
     def fits(self, free_bytes: int) -> bool:
         """Whether the unchanged spec fits into this many bytes."""

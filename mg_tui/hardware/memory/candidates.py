@@ -1,10 +1,12 @@
 """Devices a run could use: those of this machine with their free memory, and common GPUs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.hardware.known_gpus import KNOWN_GPUS
 from mg_tui.hardware.memory.advisor import MemoryAdvisor, MemorySuggestion
+from mg_tui.hardware.memory.ranks import Ranks
 from mg_tui.hardware.sampler import DeviceSampler
 from mg_tui.hardware.types import DeviceSnapshot
 
@@ -21,13 +23,18 @@ class CandidateDevice:
 
 @dataclass(frozen=True, slots=True)
 class DeviceFit:
-    """What fits on a device: `batch` and `pixels` are None when not even the smallest fits."""
+    """What fits on a device: `batch` and `pixels` are None when not even the smallest fits.
+
+    `parallel` is ddp or fsdp with several processes, each on such a device, and None with one.
+    """
 
     place: CandidateDevice
     fits: bool
     batch: int | None
     pixels: int | None
     suggestions: list[MemorySuggestion]
+    parallel: str | None = None
+    peak: int = 0
 
 
 def find_candidates(spec: TrainingSpec) -> tuple[list[CandidateDevice], str | None]:
@@ -56,9 +63,30 @@ def local_candidates(snapshot: DeviceSnapshot, spec: TrainingSpec) -> list[Candi
     ]
 
 
-def fit_on(question: MemoryAdvisor, place: CandidateDevice) -> DeviceFit:
-    """What fits on a device, and which changes would make the spec fit."""
+def settle_for(
+    question: MemoryAdvisor, places: Sequence[CandidateDevice], *, count: int, parallel: str
+) -> MemoryAdvisor:
+    """The question for `count` processes on the devices of this machine: the one with the least decides.
+
+    Without a device here, `auto` is ddp: a whole model on each.
+    """
+    here = [place.free for place in places if place.here]
+    return question.settle(count, parallel, min(here) if here else question.with_ranks(Ranks(count)).estimate().peak)
+
+
+def fit_on(question: MemoryAdvisor, place: CandidateDevice, *, count: int = 1, parallel: str = "auto") -> DeviceFit:
+    """What fits on a device, and which changes would make the spec fit.
+
+    Args:
+        question: the run.
+        place: the device.
+        count: training processes, each on such a device.
+        parallel: ddp, fsdp or auto.
+    """
+    question = question.settle(count, parallel, place.free)
     return DeviceFit(
+        parallel=question.ranks.parallel if count > 1 else None,
+        peak=question.estimate().peak,
         place=place,
         fits=question.fits(place.free),
         batch=question.largest_batch(place.free),

@@ -8,6 +8,14 @@ from mg_tui.core.model_parts import PARTS
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.hardware.memory.assumptions import CUBLAS_WORKSPACE, CUDA_CONTEXT, FRAGMENTATION, HOST_PROCESS
 from mg_tui.hardware.memory.phases import PhaseMemory, phases_of_step
+from mg_tui.hardware.memory.ranks import (
+    COMMUNICATION,
+    ONE_RANK,
+    Ranks,
+    gradient_exchange_bytes,
+    shared_weights,
+    why_not_shared,
+)
 from mg_tui.hardware.memory.training_setup import DeviceKind, TrainingSetup, resolve_setup
 from mg_tui.hardware.memory.weights import base_bytes, optimizer_bytes, trainable_bytes, trainable_counts
 from mg_tui.hardware.memory.workload import (
@@ -41,6 +49,7 @@ class MemoryEstimate:
         setup: how the run computes.
         work: the largest forward pass.
         parameters, trained: numbers of parameters, and of trained parameters.
+        ranks: the training processes; the numbers are those of each device.
         assumed: assumptions made for unknown values, in sentences.
     """
 
@@ -52,6 +61,7 @@ class MemoryEstimate:
     parameters: int
     trained: int
     assumed: tuple[str, ...] = ()
+    ranks: Ranks = ONE_RANK
 
     @property
     def loaded_bytes(self) -> int:
@@ -79,7 +89,7 @@ class MemoryEstimate:
 
 _LOADED_PARTS = ("language model", "embeddings and output layer", "vision tower", "projector")
 _TRANSIENT_PARTS = ("activations", "active block", "vision", "logits", "embedding gradients")
-_NON_TENSOR_PARTS = ("CUDA context and libraries", "Python and torch", "margin for fragmentation")
+_NON_TENSOR_PARTS = ("CUDA context and libraries", "communication", "Python and torch", "margin for fragmentation")
 
 
 def estimate_memory(
@@ -90,8 +100,9 @@ def estimate_memory(
     image_tokens: ImageTokenCount | None = None,
     device: DeviceKind = "cuda",
     can_pack: bool = True,
+    ranks: Ranks = ONE_RANK,
 ) -> MemoryEstimate:
-    """Estimate the memory of a run of `spec` on one device.
+    """Estimate the memory of a run of `spec` on one device, or on each device of several.
 
     Args:
         shape: the model.
@@ -100,6 +111,7 @@ def estimate_memory(
         image_tokens: counts an image's tokens; without it, they are derived from the area.
         device: the kind of device; "cpu" gives the memory of the training process.
         can_pack: the family has a token layout.
+        ranks: the training processes; where weights cannot be shared, each device has all of them.
     """
     setup = resolve_setup(spec, device=device, can_pack=can_pack)
     assumed: list[str] = []
@@ -112,11 +124,19 @@ def estimate_memory(
     if not shape.exact:
         assumed.append("the family defines no model shape; derived from the checkpoint instead")
     work = largest_forward_pass(shape, setup, spec, rows, image_tokens or image_tokens_by_area(shape))
-    moment = max(phases_of_step(shape, setup, work), key=lambda phase: phase.bytes)
-    parts = [*_static_parts(shape, setup, work), *_transient_parts(moment, setup, work, spec)]
-    parts += _non_tensor_parts(setup, moment)
-    parts = [part for part in parts if part.bytes]
+    if ranks.shares_weights and (why := why_not_shared(setup)) is not None:
+        ranks = Ranks(ranks.count)
+        assumed.append(f"each device has the whole model: {why}")
     trained = sum(counts.numbers for counts in trainable_counts(shape, setup).values())
+    phases = phases_of_step(shape, setup, work)
+    if exchanged := gradient_exchange_bytes(trained, ranks):
+        phases.append(PhaseMemory("the sum of the gradients over the devices", gradients=exchanged))
+    moment = max(phases, key=lambda phase: phase.bytes)
+    parts = [*_static_parts(shape, setup, work), *_transient_parts(moment, setup, work, spec)]
+    if ranks.shares_weights:
+        parts = _share_weights(parts, shape, setup, ranks)
+    parts += _non_tensor_parts(setup, moment, ranks)
+    parts = [part for part in parts if part.bytes]
     return MemoryEstimate(
         parts=tuple(parts),
         peak=sum(part.bytes for part in parts),
@@ -126,7 +146,21 @@ def estimate_memory(
         parameters=shape.parameters,
         trained=trained,
         assumed=tuple(assumed),
+        ranks=ranks,
     )
+
+
+def _share_weights(
+    parts: list[EstimatePart], shape: ModelShape, setup: TrainingSetup, ranks: Ranks
+) -> list[EstimatePart]:
+    """The parts of a device that has only its share of the frozen layers."""
+    shared, share = shared_weights(shape, setup, ranks), f"1 of {ranks.count} shares"
+    sizes = {"language model": shared.language, "embeddings and output layer": shared.embedding}
+    changed = [
+        _part(part.name, sizes[part.name], f"{share}; {part.why}") if part.name in sizes else part for part in parts
+    ]
+    gathered = _part("gathered layers", shared.gathered, "decoder layers that are whole while they compute (assumed)")
+    return [*changed, gathered]
 
 
 def _static_parts(shape: ModelShape, setup: TrainingSetup, work: Workload) -> list[EstimatePart]:
@@ -185,7 +219,7 @@ def _transient_parts(
     ]
 
 
-def _non_tensor_parts(setup: TrainingSetup, moment: PhaseMemory) -> list[EstimatePart]:
+def _non_tensor_parts(setup: TrainingSetup, moment: PhaseMemory, ranks: Ranks) -> list[EstimatePart]:
     if setup.device == "cpu":
         return [_part("Python and torch", HOST_PROCESS, "the process and its libraries (assumed)")]
     return [
@@ -193,6 +227,11 @@ def _non_tensor_parts(setup: TrainingSetup, moment: PhaseMemory) -> list[Estimat
             "CUDA context and libraries",
             CUDA_CONTEXT + CUBLAS_WORKSPACE,
             "the driver's context, kernels and cuBLAS workspaces (assumed)",
+        ),
+        _part(
+            "communication",
+            COMMUNICATION if ranks.count > 1 else 0,
+            "NCCL's buffers for the other devices (assumed)",
         ),
         _part(
             "margin for fragmentation",

@@ -62,9 +62,14 @@ def quantized_bytes(linears: tuple[LinearLayers, ...], method: str) -> float:
     weights = sum(linear.times * linear.weights for linear in linears)
     if method == "int8":
         return weights + FLOAT32_BYTES * sum(linear.times * linear.outputs for linear in linears)
+    return weights / 2 + quantized_scale_bytes(linears)
+
+
+def quantized_scale_bytes(linears: tuple[LinearLayers, ...]) -> float:
+    """Bytes of the scales and tables of layers in 4 bits."""
+    scales = sum(linear.times * linear.weights for linear in linears) / NF4_BLOCK
     layers = sum(linear.times for linear in linears)
-    scales = weights / NF4_BLOCK
-    return weights / 2 + scales + FLOAT32_BYTES * scales / NF4_SCALE_BLOCK + NF4_TABLES * layers
+    return scales + FLOAT32_BYTES * scales / NF4_SCALE_BLOCK + NF4_TABLES * layers
 
 
 def base_bytes(shape: ModelShape, setup: TrainingSetup) -> dict[str, float]:

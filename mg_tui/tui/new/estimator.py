@@ -174,21 +174,29 @@ class RunEstimator(threading.Thread):
             return self._with_devices(request, RunEstimate(problems=(_format_error(error),)))
 
     def _with_advisor(self, request: EstimateRequest, estimate: RunEstimate) -> RunEstimate:
+        from mg_tui.hardware.memory.candidates import local_candidates, settle_for
+        from mg_tui.preflight.memory import process_count
+
         advisor = self._advisor
         assert advisor is not None
-        estimate = replace(estimate, memory=advisor.estimate(), advisor=advisor, trained_parts=trained_parts(advisor))
+        places = [] if self._snapshot is None else local_candidates(self._snapshot, request.spec)
+        count = process_count(request.spec)
+        asked = settle_for(advisor, places, count=count, parallel=request.spec.parallel)
+        estimate = replace(estimate, memory=asked.estimate(), advisor=asked, trained_parts=trained_parts(asked))
         return self._with_devices(request, estimate)
 
     def _with_devices(self, request: EstimateRequest, estimate: RunEstimate) -> RunEstimate:
         from mg_tui.hardware.memory.candidates import local_candidates
+        from mg_tui.preflight.memory import process_count
 
         assert self._snapshot is not None
         snapshot = self._snapshot
-        advisor = self._advisor
+        advisor, count = self._advisor, process_count(request.spec)
         fits = []
         for device in local_candidates(snapshot, request.spec):
-            fitting = advisor is not None and advisor.fits(device.free)
-            suggestions = [] if advisor is None or fitting else advisor.suggestions(device.free)
+            asked = None if advisor is None else advisor.settle(count, request.spec.parallel, device.free)
+            fitting = asked is not None and asked.fits(device.free)
+            suggestions = [] if asked is None or fitting else asked.suggestions(device.free)
             fits.append(LocalDeviceFit(device, fitting, suggestions[0].flags if suggestions else ""))
         return replace(estimate, device_fits=tuple(fits), why_no_gpu=snapshot.why_no_gpu)
 

@@ -115,11 +115,13 @@ class RunCommands:
 
         def job() -> str:
             from mg_tui.runs import interrupted, launch, model_trash, queue, trash, watcher_process
+            from mg_tui.runs.sweeps.driver import restart_drivers
 
             resumed = interrupted.resume_interrupted(settings.home, _requester()) if settings.resume_interrupted else []
             trash.empty_expired(settings.home)
             model_trash.empty_expired(settings.home)
             watcher_process.restart_watchers(settings.home)
+            restart_drivers(settings.home)
             restarted = queue.restart_waiters(settings.home, launch.start_waiter)
             lines = [f"{folder.id} was interrupted and is running again" for folder in resumed]
             return "\n".join([*lines, *(f"{folder.id} is queued again" for folder in restarted)])

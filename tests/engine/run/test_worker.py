@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.engine.batching.feature_cache import FeatureCache
 from mg_tui.engine.run.trainer import GardenTrainer
 from mg_tui.engine.run.worker import run_worker
 from mg_tui.runs import checkpoint_format, control
@@ -223,6 +224,25 @@ def test_kept_features_are_the_tower_s(start: Start, tmp_path: Path, monkeypatch
     other = start(max_steps=1, vision_cache="on", max_pixels=3136, min_pixels=784)  # another size: another entry
     assert run_worker(other.path) == 0
     assert events(other, "step")[0].data["images_cached"] == 0
+
+
+def test_runs_of_one_epoch_share_features_when_asked(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No image comes twice in an epoch, but each does in the next run of a sweep."""
+    monkeypatch.setenv("MODEL_GARDEN_CACHE", str(tmp_path / "cache"))
+    # Reading is faster on any model worth a sweep; of the tiny one, either may be.
+    monkeypatch.setattr(FeatureCache, "is_worthwhile", lambda self, content, seconds: (True, "measured"))
+    alone = start(max_steps=2, vision_cache="auto")
+    assert run_worker(alone.path) == 0
+    assert "there is one epoch" in str([e.data["why"] for e in events(alone, "decision")])
+    first, second = start(max_steps=2, vision_cache="shared"), start(max_steps=2, vision_cache="shared", lora_r=4)
+    for folder in (first, second):
+        assert run_worker(folder.path) == 0
+    assert losses(first) == losses(alone)
+    assert sum(event.data["images_encoded"] for event in events(first, "step")) > 0
+    assert sum(event.data["images_encoded"] for event in events(second, "step")) == 0
+    assert sum(event.data["images_cached"] for event in events(second, "step")) > 0
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,9 @@ def _memory_lines(estimate: RunEstimate, width: int, room: int, *, stale: bool) 
             lines += Content.styled(text, tone("dim")).wrap(max(width, 8))
         return lines
     peak = line((formatting.size(memory.peak), "bold"), (" …" if stale else "", tone("dim")))
-    lines = [justify(Content.styled("Memory", tone("key", "bold")), peak, width)]
+    ranks = memory.ranks
+    title = "Memory" if ranks.count == 1 else f"Memory each ({ranks.count}, {ranks.parallel})"
+    lines = [justify(Content.styled(title, tone("key", "bold")), peak, width)]
     parts = sorted(memory.parts, key=lambda part: -part.bytes)
     visible = parts if len(parts) < room else parts[: max(room - 2, 1)]
     rest = sum(part.bytes for part in parts[len(visible) :])
