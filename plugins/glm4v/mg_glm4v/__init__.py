@@ -1,8 +1,8 @@
 """GLM-4.1V, GLM-4.6V (dense) and GLM-OCR for Model Garden: data. Loading and collating use the defaults."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from mg_glm4v.tiny import TINY
 from mg_tui.families import (
@@ -49,6 +49,15 @@ def token_grid(width: int, height: int, limits: Preprocessing) -> tuple[int, int
     return high // side(limits), wide // side(limits)
 
 
+def limit_size(asked: Mapping[str, int], settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The limits of an area as those of all frames that an image counts as."""
+    edges = dict(settings.get("size") or _SIZE)
+    for name, edge in (("min_pixels", "shortest_edge"), ("max_pixels", "longest_edge")):
+        if name in asked:
+            edges[edge] = _FRAMES * asked[name]
+    return {"size": edges}
+
+
 GLM4V: Final = ModelFamily(
     key="glm4v",
     title="GLM-4V",
@@ -78,7 +87,9 @@ GLM4V: Final = ModelFamily(
     },
     layout=TokenLayout(grid=token_grid, positions=grid_positions, resized=resized),
     vision=Vision(inputs=("pixel_values", "image_grid_thw"), features="list"),
-    image_size=ImageSize("`size` in the checkpoint's preprocessor_config.json"),
+    image_size=ImageSize(
+        "`size` in the checkpoint's preprocessor_config.json", limit_size, translated=("min_pixels", "max_pixels")
+    ),
     tiny=TINY,
 )
 

@@ -1,7 +1,7 @@
 """Mistral 3 for Model Garden: data about the architecture, and one setting of the processor."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from mg_mistral3.tiny import TINY
@@ -38,6 +38,12 @@ def image_pieces(width: int, height: int, limits: Preprocessing) -> tuple[str | 
     for row in range(rows):
         pieces += [(1, columns), "[IMG_BREAK]" if row < rows - 1 else "[IMG_END]"]
     return tuple(pieces)
+
+
+def limit_size(asked: Mapping[str, int], settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The longest side of a square of `max_pixels`, in whole merged patches, and at least one."""
+    side = int(settings.get("spatial_merge_size", 2)) * _PATCH
+    return {"size": {"longest_edge": max(math.isqrt(asked["max_pixels"]) // side, 1) * side}}
 
 
 def load_processor(family: ModelFamily, source: str, preprocessing: Preprocessing, **hub: Any) -> Any:
@@ -81,7 +87,7 @@ MISTRAL3: Final = ModelFamily(
     },
     layout=TokenLayout(pieces=image_pieces),
     vision=Vision(inputs=("pixel_values", "image_sizes"), features="list"),
-    image_size=ImageSize("`size` (the longest edge) in the checkpoint's preprocessor_config.json"),
+    image_size=ImageSize("`size` (the longest edge) in the checkpoint's preprocessor_config.json", limit_size),
     tiny=TINY,
     load_processor=load_processor,
 )
