@@ -9,13 +9,12 @@ from mg_tui.families import (
 )
 from mg_tui.families import (
     Checkpoint,
-    Experimental,
     ImageSize,
     ModelFamily,
     Parts,
     Preprocessing,
-    Supported,
     TokenLayout,
+    Unsupported,
     Vision,
     hookimpl,
 )
@@ -86,16 +85,7 @@ INTERNVL: Final = ModelFamily(
         Checkpoint("OpenGVLab/InternVL3_5-8B-HF", "InternVL3.5 8B", 8_528_318_464, "Apache-2.0"),
     ),
     capabilities={
-        "lora_language": Supported(),
-        "lora_projector": Supported(),
-        "lora_vision": Supported(),
-        "full": Supported(),
-        "nf4": Supported(),
-        "int8": Supported(),
-        "multi_image": Supported(),
-        "merge": Supported(),
-        "batched_generation": Supported(),
-        "vllm_tower_adapter": Experimental("no adapter of it was served by vLLM here"),
+        "gguf": Unsupported("llama.cpp's converter has its original format, not that of transformers"),
     },
     layout=TokenLayout(pieces=image_pieces, feature_token="<IMG_CONTEXT>"),
     vision=Vision(insert=insert),

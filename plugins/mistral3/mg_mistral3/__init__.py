@@ -10,12 +10,10 @@ from mg_tui.families import (
 )
 from mg_tui.families import (
     Checkpoint,
-    Experimental,
     ImageSize,
     ModelFamily,
     Parts,
     Preprocessing,
-    Supported,
     TokenLayout,
     Vision,
     hookimpl,
@@ -73,18 +71,6 @@ MISTRAL3: Final = ModelFamily(
             "mistralai/Mistral-Small-3.2-24B-Instruct-2506", "Mistral Small 3.2 24B", 24_011_361_280, "Apache-2.0"
         ),
     ),
-    capabilities={
-        "lora_language": Supported(),
-        "lora_projector": Supported(),
-        "lora_vision": Supported(),
-        "full": Supported(),
-        "nf4": Supported(),
-        "int8": Supported(),
-        "multi_image": Supported(),
-        "merge": Supported(),
-        "batched_generation": Supported(),
-        "vllm_tower_adapter": Experimental("no adapter of it was served by vLLM here"),
-    },
     layout=TokenLayout(pieces=image_pieces),
     vision=Vision(inputs=("pixel_values", "image_sizes"), features="list"),
     image_size=ImageSize("`size` (the longest edge) in the checkpoint's preprocessor_config.json", limit_size),
