@@ -50,6 +50,19 @@ class Registry:
         """Every checkpoint of every family; completions of `--base-model`."""
         return tuple(checkpoint for family in self.families for checkpoint in family.checkpoints)
 
+    def by_key(self, key: str) -> ModelFamily:
+        """The family of this key.
+
+        Raises:
+            FamilyError: there is none; the message lists the installed families.
+        """
+        for family in self.families:
+            if family.key == key:
+                return family
+        raise FamilyError(
+            f"no installed model family is named {one_line(key, limit=100)!r}", why=self._installed(), hint=self._hint()
+        )
+
     def by_model_type(self, model_type: str) -> ModelFamily:
         """The family that the `model_type` of a `config.json` selects.
 
