@@ -90,8 +90,13 @@ def test_a_foreign_package_is_installed_from_wheels_and_trains(uv: str, garden: 
     assert {record["status"] for record in before.values()} == {"ok"}
     assert all(str(record["file"]).startswith(str(garden.parent)) for record in before.values())
 
-    # Into the garden that is there.
+    # Unpacked beside a garden, as on the volume of a container.
     (foreign,) = wheels.glob("model_garden_my_family*.whl")
+    run([garden / "python", "-m", "zipfile", "-e", foreign, work / "unpacked"], work)
+    beside = records(garden, work, PYTHONPATH=str(work / "unpacked"))
+    assert beside["my_family"]["status"] == "ok" and beside["my_family"]["version"] == "0.1.0"
+
+    # Into the garden that is there.
     run([uv, "--no-config", "pip", "install", "--quiet", "--no-deps", "--python", garden / "python", foreign], work)
     after = records(garden, work, "--check")
     assert after.keys() - before.keys() == {"my_family"}
