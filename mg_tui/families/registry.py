@@ -189,8 +189,9 @@ class Registry:
 @cache
 def load_registry() -> Registry:
     """The registry of this process: every installed plugin of the group `mg_tui.families`, loaded once."""
-    other_plugins = [entry.name for entry in entry_points(group=METRICS_GROUP)]
-    return make_registry(entry_points(group=ENTRY_POINT_GROUP), os.environ, other_plugins=other_plugins)
+    installed = entry_points()  # once for both groups: it reads a file of every installed package
+    other_plugins = [entry.name for entry in installed.select(group=METRICS_GROUP)]
+    return make_registry(installed.select(group=ENTRY_POINT_GROUP), os.environ, other_plugins=other_plugins)
 
 
 def reload_registry() -> Registry:
