@@ -84,6 +84,8 @@ class ModelFamily:
         shape: reads the sizes that decide memory out of a `config.json`, raising KeyError when one is missing; None:
             the shape is derived from the checkpoint's files.
         tiny: a recipe for a random checkpoint, for the conformance kit and the demo.
+        llama_tokenizers: names in llama.cpp (src/llama-vocab.cpp) of rules for splitting text, by the regular
+            expression in tokenizer.json: for checkpoints with a vocabulary of their own, which it does not recognize.
         load_model, load_processor, make_collator: see the protocols; the defaults suit most models.
     """
 
@@ -100,6 +102,7 @@ class ModelFamily:
     image_size: ImageSize | None = None
     shape: Callable[[Mapping[str, Any]], ModelShape] | None = None
     tiny: TinyCheckpoint | None = None
+    llama_tokenizers: Mapping[str, str] = field(default_factory=dict)
     load_model: LoadModel = _default_load_model
     load_processor: LoadProcessor = _default_load_processor
     make_collator: MakeCollator = _default_make_collator
