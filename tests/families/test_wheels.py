@@ -32,9 +32,9 @@ row = {"text": "what color?", "image": "red.png", "response": "red"}
 def run(command: Sequence[str | Path], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """Run a command away from the checkout, without this environment's variables; it has to succeed."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    values: Mapping[str, str] = {**kept, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2", **more}
+    values: Mapping[str, str] = {**kept, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **more}
     done = subprocess.run(
-        [str(word) for word in command], cwd=folder, env=dict(values), capture_output=True, text=True, timeout=900
+        [str(word) for word in command], cwd=folder, env=dict(values), capture_output=True, text=True, timeout=2400
     )
     assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done
@@ -83,7 +83,7 @@ def records(garden: Path, folder: Path, *options: str, **more: str) -> dict[str,
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(6000)
 def test_a_foreign_package_is_installed_from_wheels_and_trains(uv: str, garden: Path, wheels: Path, work: Path) -> None:
     before = records(garden, work)
     assert len(before) == len([*ROOT.glob("plugins/*/pyproject.toml")]) and "my_family" not in before
