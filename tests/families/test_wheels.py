@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,12 +73,22 @@ def garden(uv: str, work: Path, wheels: Path) -> Path:
     python = work / "env" / "bin" / "python"
     run([uv, "venv", "--quiet", "--python", sys.executable, work / "env"], work)
     named = [path for path in sorted(wheels.glob("*.whl")) if not path.name.startswith("model_garden_my_family")]
-    install = [uv, "--no-config", "pip", "install", "--quiet", "--python", python, "--constraint", work / "pins.txt"]
+    install: list[str | Path] = [
+        uv,
+        "--no-config",
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        python,
+        "--constraint",
+        work / "pins.txt",
+    ]
     run([*install, *named, "pytest"], work)
     return python.parent
 
 
-def records(garden: Path, folder: Path, *options: str, **more: str) -> dict[str, dict[str, object]]:
+def records(garden: Path, folder: Path, *options: str, **more: str) -> dict[str, dict[str, Any]]:
     done = run([garden / "model-garden", "--home", folder / "home", "plugins", "--json", *options], folder, **more)
     return {record["name"]: record for record in json.loads(done.stdout)}
 
@@ -100,7 +111,7 @@ def test_a_foreign_package_is_installed_from_wheels_and_trains(uv: str, garden: 
     run([uv, "--no-config", "pip", "install", "--quiet", "--no-deps", "--python", garden / "python", foreign], work)
     after = records(garden, work, "--check")
     assert after.keys() - before.keys() == {"my_family"}
-    (family,) = after["my_family"]["families"]  # type: ignore[misc]
+    (family,) = after["my_family"]["families"]
     assert after["my_family"]["version"] == "0.1.0" and family["findings"] == []
     disabled = records(garden, work, MODEL_GARDEN_DISABLE_PLUGINS="my_family")
     assert disabled["my_family"]["status"] == "disabled" and disabled["my_family"]["families"] == []
@@ -109,8 +120,24 @@ def test_a_foreign_package_is_installed_from_wheels_and_trains(uv: str, garden: 
     assert "2 passed" in tests.stdout
 
     run([garden / "python", "-c", ROWS, work], work)
-    train = [garden / "model-garden", "--home", work / "home", "train-vision", "--base-model", work / "model"]
-    options = ["--dataset", work / "rows.jsonl", "--max-steps", "1", "--device", "cpu", "--sample-count", "0"]
+    train: list[str | Path] = [
+        garden / "model-garden",
+        "--home",
+        work / "home",
+        "train-vision",
+        "--base-model",
+        work / "model",
+    ]
+    options: list[str | Path] = [
+        "--dataset",
+        work / "rows.jsonl",
+        "--max-steps",
+        "1",
+        "--device",
+        "cpu",
+        "--sample-count",
+        "0",
+    ]
     run([*train, *options, "--output-dir", work / "result"], work)
     assert (work / "result" / "adapter_model.safetensors").is_file()
     (journal,) = (work / "home" / "runs").glob("*/events.jsonl")
