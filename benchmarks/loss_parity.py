@@ -1,15 +1,17 @@
 """Fifty steps of plain one-by-one training and of the engine, from the same start on the same examples.
 
-`uv run python benchmarks/loss_parity.py` prints both losses of each step and the largest difference, and writes a plot.
+`uv run python benchmarks/loss_parity.py` prints both losses of each step and the largest difference, and writes a plot;
+`--family gemma3` does it with a tiny random model of another family, without a plot.
 Plain means: each example alone, unpadded, its logits in full, PEFT's own layers, pixels encoded in every forward.
 """
 
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from harness.packed_step import packed_step
@@ -31,13 +33,23 @@ class LossCurves:
         return max(abs(a - b) / abs(a) for a, b in zip(self.plain, self.ours, strict=True))
 
 
-def compare(rows: Path, steps: int, per_step: int, *, report: Callable[[str], None] = print) -> LossCurves:
-    """Train the tiny model twice on the rows of a file.
+def compare(
+    rows: Path,
+    steps: int,
+    per_step: int,
+    *,
+    base_model: str = "tiny",
+    limits: Mapping[str, int] = MappingProxyType({"max_pixels": 20_000}),
+    report: Callable[[str], None] = print,
+) -> LossCurves:
+    """Train a small model twice on the rows of a file.
 
     Args:
         rows: as `harness.synthetic_data.make_rows` writes them.
         steps: optimizer steps.
         per_step: examples of one.
+        base_model: as `--base-model` takes it.
+        limits: of the size of an image, by their names in the spec.
         report: given a line for each step.
     """
     import torch
@@ -48,13 +60,13 @@ def compare(rows: Path, steps: int, per_step: int, *, report: Callable[[str], No
     from mg_tui.engine.run import setup, step_planning
 
     spec = TrainingSpec(
-        base_model="tiny",
+        base_model=base_model,
         dataset=str(rows),
         batch_size=per_step,
         gradient_accumulation_steps=1,
         gradient_checkpointing=False,
         device="cpu",
-        max_pixels=20_000,
+        **limits,
     )
     base = setup.load_run_context(spec)
     examples = dataset_rows.read_dataset(spec, spec.dataset, cwd=rows.parent, cache=rows.parent / "none").examples
@@ -151,13 +163,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--per-step", type=int, default=10)
+    parser.add_argument("--family", help="key of a family: a tiny random model of it, made for this")
     parser.add_argument("--svg", type=Path, default=Path(__file__).parent.parent / "docs" / "overlay.svg")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rows = make_rows(Path(folder), KINDS["vqa"], options.steps)
+        if options.family:
+            compare_family(rows, options.family, options.steps, options.per_step, Path(folder) / "checkpoint")
+            return
         curves = compare(rows, options.steps, options.per_step)
     options.svg.write_text(format_plot(curves) + "\n")
     sys.stderr.write(f"written: {options.svg}\n")
+
+
+def compare_family(rows: Path, key: str, steps: int, per_step: int, folder: Path) -> LossCurves:
+    """The same with a tiny random model of a family, which is written into a folder."""
+    from mg_tui.families.registry import load_registry
+    from mg_tui.families.tiny_checkpoints import make_tiny_checkpoint
+
+    family = next((item for item in load_registry().families if item.key == key), None)
+    if family is None:
+        raise SystemExit(f"no family {key}; installed: {', '.join(item.key for item in load_registry().families)}")
+    made = make_tiny_checkpoint(family, folder)
+    return compare(rows, steps, per_step, base_model=str(made), limits={})
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ from typing import Any
 
 from harness import docs_page
 from harness.environments import Environment, InstallFailed, current_environment, make_environment
+from harness.family_models import MODELS, BenchmarkModel
 from harness.measurement import Measurement, Purpose, from_journal, from_probe
-from harness.model import make_model
 from harness.process import run_process
 from harness.row_order import ordered_rows
 from harness.synthetic_data import KINDS, DataKind, make_rows
-from harness.tables import targets_table
+from harness.tables import losses_table, targets_table
 from peers import PEERS, Job, Ours, Peer
 from peers.base import SEED
 
@@ -36,6 +36,7 @@ class Benchmark:
     options: argparse.Namespace
     results: Path
     cores: Sequence[int]
+    model: BenchmarkModel
     environments: dict[str, Environment] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     measured: list[Measurement] = field(default_factory=list)
@@ -58,12 +59,13 @@ class Benchmark:
         """Do one run in a folder of its own; None, with the reason said, when it failed."""
         ours, steps = peer.key == "ours", self.options.steps if purpose == "speed" else MEMORY_STEPS
         name = f"{purpose}-{kind.key}-{peer.key}-{batch}-{repeat}"
-        folder = self.options.work / "runs" / name
+        folder = self.options.work / "runs" / self.model.key / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         rows = make_rows(self.options.work / "data" / f"{kind.key}-{self.options.steps}", kind, self.options.steps)
         job = Job(
-            model=self.options.work / "models" / "mid-float32",
+            model=self.options.work / "models" / self.model.folder,
+            family=self.model,
             rows=rows,
             ordered_rows=() if ours else ordered_rows(rows, kind, steps, SEED),
             steps=steps,
@@ -139,14 +141,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what is running is ended on the way out
     options.work = options.work.absolute()
+    model = MODELS[options.model]
+    for name in ("only", "what", "batches"):
+        setattr(options, name, getattr(options, name) or getattr(model, "kinds" if name == "only" else name))
     cores = sorted(os.sched_getaffinity(0))[: options.cores]
     os.sched_setaffinity(0, cores)
-    results = options.work / "results" / (options.session or time.strftime("%Y%m%d-%H%M%S"))
+    results = options.work / "results" / (options.session or time.strftime(f"%Y%m%d-%H%M%S-{model.key}"))
     results.mkdir(parents=True, exist_ok=True)
-    bench = Benchmark(options, results, cores)
+    bench = Benchmark(options, results, cores, model)
     bench.measured = [Measurement.load(path) for path in sorted(results.glob("*-*.json"))]
     if not options.report_only:
-        make_model(options.work / "models" / "mid-float32")
+        model.make(options.work / "models" / model.folder)
         contenders = bench.prepare_peers()
         _save_versions(bench)
         kinds = [kind for kind in KINDS.values() if kind.key in options.only]
@@ -160,23 +165,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _save_versions(bench)
     titles = {"ours": Ours.title, **{key: peer.title for key, peer in PEERS.items()}}
     versions, problems = _load_versions(results)
-    print(targets_table(bench.measured, titles))
+    print(targets_table(bench.measured, titles, model))
+    print(losses_table(bench.measured, titles))
     if bench.measured and options.page:
-        docs_page.write_page(
-            options.page, docs_page.format_page(bench.measured, titles, versions, problems, len(cores))
-        )
+        text = docs_page.format_page(bench.measured, titles, versions, problems, len(cores), model)
+        docs_page.write_page(options.page, text, model)
         log_line(f"written: {options.page}")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="qwen2_5_vl", choices=list(MODELS), help="family of the random model")
     parser.add_argument("--peers", nargs="*", default=["swift", "trl", "lf"], choices=list(PEERS), metavar="PEER")
-    parser.add_argument("--only", nargs="+", default=list(KINDS), choices=list(KINDS), metavar="DATA")
-    parser.add_argument("--what", nargs="+", default=["speed", "memory"], choices=["speed", "memory"])
+    parser.add_argument("--only", nargs="+", choices=list(KINDS), metavar="DATA")
+    parser.add_argument("--what", nargs="+", choices=["speed", "memory"])
     parser.add_argument("--steps", type=int, default=8, help="optimizer steps of an epoch, and of a peer's run")
     parser.add_argument("--epochs", type=int, default=3, help="of our run: the first, and those with kept features")
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2], help="rows of a forward pass, for peers")
+    parser.add_argument("--batches", type=int, nargs="+", help="rows of a forward pass, for peers")
     parser.add_argument("--ours", nargs="*", default=[], help="more options of ours, e.g. --ours=--workers=1")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--passive", action="store_true", help="threads of peers wait without spinning, as ours do")

@@ -108,7 +108,7 @@ def _load_values(entry: EntryPoint, hook: Hook[T]) -> tuple[T, ...]:
             f"({inspect.getfile(plugin)}:1)"
         )
     manager = pluggy.PluginManager(hook.project)
-    manager.add_hookspecs(hook.spec)
+    manager.add_hookspecs(_hook_alone(hook))
     try:
         manager.register(plugin, name=entry.name)
         manager.check_pending()
@@ -125,6 +125,13 @@ def _load_values(entry: EntryPoint, hook: Hook[T]) -> tuple[T, ...]:
     if problems:
         raise _ContractViolation("; ".join(problems) + f" ({place})")
     return values
+
+
+def _hook_alone(hook: Hook[T]) -> ModuleType:
+    """The hook's function in a module of its own: pluggy looks at every name there is, for every plugin."""
+    module = ModuleType(hook.spec.__name__)
+    setattr(module, hook.name, getattr(hook.spec, hook.name))
+    return module
 
 
 def _validate_result(results: Sequence[Any], hook: Hook[T], place: str) -> tuple[T, ...]:

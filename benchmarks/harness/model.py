@@ -8,7 +8,7 @@ and the configuration says float32, which is what every peer trains in.
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def make_model(folder: Path) -> None:
 def make_files(folder: Path, config: dict[str, Any] | None = None) -> None:
     """Write everything but the weights; `config` replaces the configuration by one with the same vocabulary."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer()
+    tokenizer = train_byte_pairs(SPECIAL, ADDED)
     ids = {token: tokenizer.token_to_id(token) for token in (*SPECIAL, *ADDED)}
     tokenizer.save(str(folder / "tokenizer.json"))
     _write_json(folder, "config.json", config or _config(ids))
@@ -75,7 +75,8 @@ def _write_json(folder: Path, name: str, content: dict[str, Any]) -> None:
     (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False))
 
 
-def _generate_corpus(lines: int = 20_000) -> Iterator[str]:
+def generate_corpus(lines: int = 20_000) -> Iterator[str]:
+    """Made-up sentences that a tokenizer is trained on."""
     chosen = random.Random(0)
     consonants, vowels = "bcdfghjklmnprstvwz", "aeiou"
     made_up = [
@@ -93,7 +94,13 @@ def _generate_corpus(lines: int = 20_000) -> Iterator[str]:
         yield " ".join(line) + chosen.choice("?.!") + "\n"
 
 
-def _tokenizer() -> Any:
+def train_byte_pairs(special: Sequence[str], added: Sequence[str], fill: int = TEXT_IDS) -> Any:
+    """A tokenizer of byte pairs, trained on made-up sentences; entries that nothing reaches fill it up to `fill`.
+
+    Args:
+        special, added: further tokens, special ones first; they get the ids after those of text.
+        fill: ids of text.
+    """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from tokenizers.trainers import BpeTrainer
 
@@ -109,14 +116,14 @@ def _tokenizer() -> Any:
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = BpeTrainer(vocab_size=TRAINED_VOCABULARY, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(_generate_corpus(), trainer)
+    tokenizer.train_from_iterator(generate_corpus(), trainer)
     described = json.loads(tokenizer.to_str())
     vocabulary = described["model"]["vocab"]
-    for number in range(len(vocabulary), TEXT_IDS):
+    for number in range(len(vocabulary), fill):
         vocabulary[f"<unused{number}>"] = number
     tokenizer = Tokenizer.from_str(json.dumps(described))
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
-    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in ADDED])
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in added])
     return tokenizer
 
 

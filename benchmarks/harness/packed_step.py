@@ -18,7 +18,8 @@ def packed_step(model: Any, base: Any, tokens: int) -> Callable[[Sequence[Any]],
     from mg_tui.engine.compute.objective import Objective
     from mg_tui.families.split_encoding import SplitEncoder
 
-    layout, vision = PackedLayout(SplitEncoder(base.encoder), tokens), VisionInputs(frozen=True)
+    layout = PackedLayout(SplitEncoder(base.encoder), tokens)
+    vision = VisionInputs(frozen=True, vision=base.family.vision)
     objective = Objective(model)
 
     def step(examples: Sequence[Any]) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from harness.family_models import BenchmarkModel
 from harness.synthetic_data import QuestionRow
 
 LORA_RANK, LORA_ALPHA, LEARNING_RATE, MAX_GRAD_NORM, SEED, MAX_LENGTH = 16, 32, 1e-3, 1.0, 42, 2048
@@ -14,11 +15,13 @@ LORA_RANK, LORA_ALPHA, LEARNING_RATE, MAX_GRAD_NORM, SEED, MAX_LENGTH = 16, 32, 
 class Job:
     """One process to be timed.
 
-    `batch` x `accumulate` rows make a step. `checkpointing` None leaves it as the program has it. `rows` holds the data
-    set, and `ordered` its rows in the order in which they are to be met.
+    `model` is the folder of a checkpoint, and `family` which model it is. `batch` x `accumulate` rows make a step.
+    `checkpointing` None leaves it as the program has it. `rows` holds the data set, and `ordered` its rows in the order
+    in which they are to be met.
     """
 
     model: Path
+    family: BenchmarkModel
     rows: Path
     ordered_rows: Sequence[QuestionRow]
     steps: int

@@ -54,7 +54,7 @@ class LlamaFactory:
             "freeze_multi_modal_projector": True,
             "dataset_dir": str(data),
             "dataset": "rows",
-            "template": "qwen2_vl",
+            "template": job.family.factory,
             "cutoff_len": base.MAX_LENGTH,
             "image_max_pixels": 12_845_056,
             "image_min_pixels": 3_136,

@@ -32,8 +32,8 @@ class Swift:
         data.write_text("".join(json.dumps(line) + "\n" for line in lines))
         options: dict[str, object] = {
             "model": job.model,
-            "model_type": "qwen2_5_vl",
-            "template": "qwen2_5_vl",
+            "model_type": job.family.swift,
+            "template": job.family.swift,
             "dataset": data,
             "output_dir": job.folder / "out",
             "tuner_type": "lora",

@@ -95,11 +95,11 @@ def estimate(garden: GardenOf, caller: CallerOf, body: Annotated[dict[str, Any],
 
 @router.get("/plugins", summary="Model families and metrics", responses=docs.answers("plugin_list", 401))
 def plugins(garden: GardenOf) -> Response:
-    from mg_tui.families.registry import load_registry
+    from mg_tui.families.registry import reload_registry
     from mg_tui.metrics.registry import load_metrics
     from mg_tui.preflight.plugin_records import metric_plugin_record, plugin_record
 
-    registry = load_registry()
+    registry = reload_registry()
     records = [plugin_record(plugin, registry) for plugin in registry.plugins]
     records += [metric_plugin_record(plugin) for plugin in load_metrics().plugins]
     for record in records:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mg_tui.cli.demo_evaluation import METRIC, change_record, evaluate_demo, forgetting_lines, forgetting_report
+from mg_tui.cli.demo_models import TINY_MAX_PIXELS, DemoModel, choose_demo_model
 from mg_tui.cli.tables import format_table, terminal_width
 from mg_tui.config import Settings
-from mg_tui.core.errors import RunFailed
+from mg_tui.core.errors import RunFailed, UsageError
 from mg_tui.core.program import runnable
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs.folder import RunFolder
@@ -23,31 +24,49 @@ if TYPE_CHECKING:
     from mg_tui.metrics.results import Results
     from mg_tui.runs.evaluations import EvaluationFolder
 
-TINY_MAX_PIXELS = 12_544  # the largest images the tiny checkpoint was trained on
+# Images of the data for a random model: training, held-out.
+LAST_STEPS = 10  # whose mean loss is told as the last one
+RANDOM_IMAGES = {"train": 432, "held_out": 36}
 
 
 @click.command("demo")
 @click.option(
     "--dashboard/--no-dashboard", default=None, help="Show progress in the dashboard (default in a terminal)."
 )
+@click.option(
+    "--family",
+    metavar="NAME",
+    help="Train a random small model of this family instead, made on this machine (`model-garden plugins` lists them).",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed for the images.")
 @click.option("--forgetting", is_flag=True, help="Also show which answers of the base model the fine-tuning broke.")
 @click.option("--json", "as_json", is_flag=True, help="Print scores, answers and times as JSON.")
 @click.pass_obj
-def demo(settings: Settings, dashboard: bool | None, seed: int, forgetting: bool, as_json: bool) -> None:
+def demo(
+    settings: Settings, dashboard: bool | None, family: str | None, seed: int, forgetting: bool, as_json: bool
+) -> None:
     """Fine-tune the tiny model on a small task and show the result.
 
     The base model is bundled and was trained on synthetic images; the task is new to it. The final table compares
     answers to held-out images, including real photos, before and after fine-tuning. The task shares nothing with what
     the base model was trained on, so some of that is forgotten: --forgetting lists what.
+
+    With --family the base model is a random one of that architecture, all of which is trained: that it learns shows in
+    the loss, and the table says what it answers after so short a training.
     """
     from mg_tui.data.synthetic.demo import make_demo_dataset
 
     started_at = time.monotonic()
-    data = make_demo_dataset(settings.home / "demo" / f"seed-{seed}", seed=seed)
+    model = choose_demo_model(family, settings.home)
+    if model.random and forgetting:
+        raise UsageError("--forgetting needs a base model that knows something", hint="leave --family out")
+    # Answers of a random model are long: fewer rows are asked.
+    name, counts = (f"seed-{seed}-short", RANDOM_IMAGES) if model.random else (f"seed-{seed}", {})
+    data = make_demo_dataset(settings.home / "demo" / name, seed=seed, **counts)
     click.echo(f"{data.train_rows} training rows, {data.held_out_rows} held-out rows: {data.folder}", err=True)
-    folder = _train(settings, demo_spec(data.train, settings), dashboard=dashboard, as_json=as_json)
-    evaluation = evaluate_demo(settings, folder, data.held_out, "demo")
+    folder = _train(settings, demo_spec(data.train, model), dashboard=dashboard, as_json=as_json)
+    base = model.base_model if model.random else "base"
+    evaluation = evaluate_demo(settings, folder, data.held_out, "demo", base=base)
     report = _build_report(folder, evaluation, time.monotonic() - started_at)
     if forgetting:
         report["forgetting"] = forgetting_report(settings, folder, data.folder, seed=seed)
@@ -57,20 +76,23 @@ def demo(settings: Settings, dashboard: bool | None, seed: int, forgetting: bool
         _print_report(report, folder)
 
 
-def demo_spec(train: Path, settings: Settings) -> TrainingSpec:
-    """The spec of the demo: hyperparameters that suit its data; garden.toml is ignored."""
-    from mg_tui.data.synthetic.demo import DEMO_HYPERPARAMETERS
+def demo_spec(train: Path, model: DemoModel) -> TrainingSpec:
+    """The spec of the demo: hyperparameters that suit its data and its base model; garden.toml is ignored."""
+    from mg_tui.data.synthetic.demo import DEMO_HYPERPARAMETERS, RANDOM_HYPERPARAMETERS
 
+    parts = ("train_language", "train_projector", "train_vision")
+    whole = {**dict.fromkeys(parts, "full"), **RANDOM_HYPERPARAMETERS} if model.random else {}
     return TrainingSpec.parse(
         {
-            "base_model": "tiny",
+            "base_model": model.base_model,
             "dataset": str(train),
             "name": "demo",
-            "max_pixels": TINY_MAX_PIXELS,
             "gradient_accumulation_steps": 1,
             "gradient_checkpointing": False,
             "save_steps": 1000,
+            **({"max_pixels": TINY_MAX_PIXELS} if model.takes_areas else {}),
             **DEMO_HYPERPARAMETERS,
+            **whole,
         }
     )
 
@@ -109,6 +131,7 @@ def _build_report(folder: RunFolder, evaluation: "EvaluationFolder", seconds: fl
     watch.refresh()
     before, after = read_results(evaluation.before_dir), read_results(evaluation.results_dir)
     (change,) = compare_results(before, after, load_metrics())
+    losses = [value for value in watch.view.series.loss if value == value]
     memory = max((value for value in watch.view.series.host_memory if value == value), default=None)
     scores: dict[str, dict[str, Any]] = {kind: {"questions": 0} for kind in dict.fromkeys(QUESTIONS.values())}
     for when, results in (("before", before), ("after", after)):
@@ -122,6 +145,8 @@ def _build_report(folder: RunFolder, evaluation: "EvaluationFolder", seconds: fl
         "metric": change.name,
         "scores": {kind: score for kind, score in scores.items() if score["questions"]},
         "change": change_record(change),
+        "loss": {"first": losses[0], "last": sum(losses[-LAST_STEPS:]) / len(losses[-LAST_STEPS:])} if losses else None,
+        "steps": len(losses),
         "samples": _first_row_per_question(before, after),
         "training_seconds": watch.view.elapsed_seconds(time.time()),
         "seconds": seconds,
@@ -188,6 +213,9 @@ def _print_report(report: dict[str, Any], folder: RunFolder) -> None:
     lines += [*format_table(("image", "question", "expected", "before", "after"), samples, width=width), ""]
     if "forgetting" in report:
         lines += forgetting_lines(report["forgetting"], width)
+    if report["loss"]:
+        first, last = report["loss"]["first"], report["loss"]["last"]
+        lines.append(f"loss {first:.2f} in the first of {report['steps']} steps, {last:.2f} in the last {LAST_STEPS}")
     memory = f", {report['host_memory'] / 2**30:.1f} GiB of memory" if report["host_memory"] else ""
     lines.append(f"training {report['training_seconds']:.0f} s, total {report['seconds']:.0f} s{memory}")
     lines.append(runnable(f"try it: model-garden generate-vision {folder.id} --image IMAGE --prompt QUESTION"))

@@ -18,8 +18,17 @@ MAX_ANSWER_TOKENS: Final = 16
 LISTED_ROWS: Final = 6
 
 
-def evaluate_demo(settings: Settings, folder: RunFolder, dataset: Path, name: str) -> "EvaluationFolder":
+def evaluate_demo(
+    settings: Settings, folder: RunFolder, dataset: Path, name: str, *, base: str = "base"
+) -> "EvaluationFolder":
     """The result of a run and its base model on a dataset, by an evaluation as `evaluate-vision` makes it.
+
+    Args:
+        settings: of the garden.
+        folder: the run.
+        dataset: rows that it was not trained on.
+        name: of the evaluation.
+        base: the base model, which the result of an adapter knows.
 
     Raises:
         RunFailed: the evaluation did not finish.
@@ -33,7 +42,7 @@ def evaluate_demo(settings: Settings, folder: RunFolder, dataset: Path, name: st
         {
             "name": name,
             "model": folder.id,
-            "compare": "base",
+            "compare": base,
             "dataset": str(dataset),
             "metrics": METRIC,
             "max_new_tokens": MAX_ANSWER_TOKENS,

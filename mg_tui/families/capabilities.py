@@ -16,6 +16,24 @@ from mg_tui.families.image_contract import TokenLayout
 
 # Those that follow from layout and attention.
 DERIVED: Final[tuple[CapabilityName, ...]] = ("shared_prefixes", "packing", "kept_features", "batched_generation")
+# Those that the conformance kit shows on a small checkpoint, unless a family says that it lacks them.
+SHOWN_BY_KIT: Final[tuple[CapabilityName, ...]] = (
+    "lora_language",
+    "lora_projector",
+    "lora_vision",
+    "full",
+    "nf4",
+    "int8",
+    "multi_image",
+    "merge",
+    "batched_generation",
+)
+# What other programs do with a result, which no check of the kit runs.
+_UNTRIED: Final[Mapping[CapabilityName, Experimental]] = {
+    "vllm_adapter": Experimental("no adapter of it was served by vLLM here"),
+    "vllm_tower_adapter": Experimental("no adapter of it was served by vLLM here"),
+    "gguf": Experimental("no GGUF file of it was compared with the model here"),
+}
 _LEVELS: Final = (Unsupported, Experimental, Supported)  # from the narrowest
 _WHY_NOT: Final[Mapping[AttentionKind, str]] = {
     "prefix_lm": "the whole prompt attends to itself in both directions, so no other prompt can share its beginning",
@@ -41,6 +59,18 @@ def derive(name: CapabilityName, title: str, layout: TokenLayout | None, attenti
         return Unsupported(f"{attention.why}: {why}" if attention.why else why)
     # Generation has code of its own for the cache, which a family's test has to show.
     return None if name == "batched_generation" else Supported()
+
+
+def undeclared(name: CapabilityName, *, checked: bool) -> Capability | None:
+    """What holds for a capability that a family says nothing of; None: nothing is known.
+
+    Args:
+        name: the capability.
+        checked: the conformance kit has a small checkpoint of the family to run on.
+    """
+    if not checked:
+        return None
+    return Supported() if name in SHOWN_BY_KIT else _UNTRIED.get(name)
 
 
 def narrower(derived: Capability | None, declared: Capability | None) -> Capability:

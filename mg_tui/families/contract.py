@@ -38,7 +38,9 @@ CapabilityName = Literal[
     "shared_prefixes",
     "packing",
     "kept_features",
+    "vllm_adapter",
     "vllm_tower_adapter",
+    "gguf",
 ]
 # How the tokens of the language model see each other:
 #   causal        each sees those before it

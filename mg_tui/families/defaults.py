@@ -4,18 +4,14 @@ Weights are read from safetensors files only, and a checkpoint's own code runs o
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from mg_tui.core.errors import EnvironmentProblem, FamilyError, GardenError, UsageError
-from mg_tui.core.spec import TrainingSpec
 from mg_tui.core.text import first_few, first_line
 from mg_tui.families import hub
 from mg_tui.families.collate import ExampleEncoder
 from mg_tui.families.contract import FamilyInfo, LoadRequest, Preprocessing
-from mg_tui.families.processor_settings import processor_settings
-
-_LIMITS = ("min_pixels", "max_pixels")
+from mg_tui.families.image_limits import limit_images
 
 
 def load_model(family: FamilyInfo, request: LoadRequest) -> Any:
@@ -108,109 +104,6 @@ def load_processor(family: FamilyInfo, source: str, preprocessing: Preprocessing
     if processor.tokenizer.pad_token is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
     return processor
-
-
-def limit_images(family: FamilyInfo, processor: Any, preprocessing: Preprocessing) -> bool:
-    """Set a processor's limits of an image's size from those of a run; False where it has others, which stay.
-
-    Limits of a family with settings of its own are translated only if they differ from the defaults, which are those of
-    an area: the checkpoint's own settings hold otherwise.
-    """
-    size = family.image_size
-    if size is None:
-        return limit_pixels(processor, preprocessing)
-    if size.translate is None or not differing_limits(preprocessing):
-        return False
-    known = replace(preprocessing, settings=processor_settings(processor))
-    for name, value in size.translate(known).items():
-        setattr(processor.image_processor, name, _like(getattr(processor.image_processor, name, None), value))
-    return True
-
-
-def _like(present: Any, value: Any) -> Any:
-    """A setting in the type of the present one: sizes have a class of their own."""
-    return type(present)(**value) if isinstance(value, Mapping) and not isinstance(present, dict | None) else value
-
-
-def default_limits() -> Preprocessing:
-    """The limits that nobody asked for."""
-    return Preprocessing(*(TrainingSpec.model_fields[name].default for name in _LIMITS))
-
-
-def differing_limits(limits: Preprocessing, usual: Preprocessing | None = None) -> list[str]:
-    """Which of `min_pixels` and `max_pixels` differ from `usual`, by default from the defaults."""
-    usual = usual or default_limits()
-    return [name for name in _LIMITS if getattr(limits, name) != getattr(usual, name)]
-
-
-def limit_pixels(processor: Any, preprocessing: Preprocessing) -> bool:
-    """Set the limits of a processor that resizes by area; returns False for other processors."""
-    if not resizes_by_area(processor):
-        return False
-    images = processor.image_processor
-    size = images.size
-    # These are areas in pixels, whatever their names say. What is saved with a result has them too.
-    images.size = type(size)(shortest_edge=preprocessing.min_pixels, longest_edge=preprocessing.max_pixels)
-    for name in ("min_pixels", "max_pixels"):
-        if getattr(images, name, None) is not None:
-            setattr(images, name, getattr(preprocessing, name))
-    return True
-
-
-def own_pixel_limits(source: str, **hub_arguments: Any) -> tuple[int, int] | None:
-    """The least and the most pixels that a checkpoint's own processor resizes images to.
-
-    None where it has other rules, or cannot be loaded: `load_processor` says why.
-
-    Raises:
-        EnvironmentProblem: the Hub is unreachable, and the model is not cached.
-    """
-    from transformers import AutoImageProcessor
-
-    folder, options = hub.resolve_source(source, hub_arguments)
-    try:
-        images = AutoImageProcessor.from_pretrained(folder, **options)
-    except (ImportError, OSError, ValueError):
-        return None
-    if not _takes_areas(images):
-        return None
-    return int(images.size["shortest_edge"]), int(images.size["longest_edge"])
-
-
-def resizes_by_area(processor: Any) -> bool:
-    """Whether a processor keeps to limits of an image's area in pixels."""
-    return _takes_areas(processor.image_processor)
-
-
-def _takes_areas(images: Any) -> bool:
-    accepted = getattr(getattr(images, "valid_kwargs", None), "__annotations__", {})
-    return {"min_pixels", "max_pixels"} <= accepted.keys() and getattr(images, "size", None) is not None
-
-
-def require_effective_limits(
-    family: FamilyInfo, processor: Any, limits: Preprocessing, usual: Preprocessing | None = None
-) -> None:
-    """Refuse limits of an image's area that a processor with other rules would ignore.
-
-    Args:
-        family: knows what limits the size of its images instead.
-        processor: from `load_processor`.
-        limits: those of the run.
-        usual: those that nobody asked for; by default the defaults.
-
-    Raises:
-        FamilyError: naming the options, and the family's own setting.
-    """
-    names = differing_limits(limits, usual)
-    size = family.image_size
-    if not names or (size.translate is not None if size is not None else resizes_by_area(processor)):
-        return
-    own = f"change {size.knob}" if size is not None else "make the images smaller themselves"
-    raise FamilyError(
-        f"{' and '.join(names)} would have no effect on {family.title}",
-        why=f"its {type(processor.image_processor).__name__} has other rules for the size of an image",
-        hint=f"leave {' and '.join(names)} out; {own}",
-    )
 
 
 def make_collator(

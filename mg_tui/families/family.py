@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mg_tui.families.capabilities import derive, narrower
+from mg_tui.families.capabilities import derive, narrower, undeclared
 from mg_tui.families.contract import (
     Attention,
     Capability,
@@ -72,7 +72,8 @@ class ModelFamily:
         model_types: the values of `model_type` in a checkpoint's `config.json` that select the family.
         parts: which modules are language model, projector and vision tower.
         checkpoints: those that people start from.
-        capabilities: what is supported; those that follow from `layout` and `attention` can only be narrowed.
+        capabilities: exceptions. What follows from `layout` and `attention` can only be narrowed; what the kit shows
+            (`capabilities.SHOWN_BY_KIT`) is supported unless it is said here that it is not.
         image_tokens: counts the tokens of an image from (width, height, preprocessing) alone, in pixels; by default
             that of `layout`, and None without one: then the processor counts.
         layout: how images become tokens and positions; without it batches are padded.
@@ -83,6 +84,8 @@ class ModelFamily:
         shape: reads the sizes that decide memory out of a `config.json`, raising KeyError when one is missing; None:
             the shape is derived from the checkpoint's files.
         tiny: a recipe for a random checkpoint, for the conformance kit and the demo.
+        llama_tokenizers: names in llama.cpp (src/llama-vocab.cpp) of rules for splitting text, by the regular
+            expression in tokenizer.json: for checkpoints with a vocabulary of their own, which it does not recognize.
         load_model, load_processor, make_collator: see the protocols; the defaults suit most models.
     """
 
@@ -99,6 +102,7 @@ class ModelFamily:
     image_size: ImageSize | None = None
     shape: Callable[[Mapping[str, Any]], ModelShape] | None = None
     tiny: TinyCheckpoint | None = None
+    llama_tokenizers: Mapping[str, str] = field(default_factory=dict)
     load_model: LoadModel = _default_load_model
     load_processor: LoadProcessor = _default_load_processor
     make_collator: MakeCollator = _default_make_collator
@@ -113,5 +117,10 @@ class ModelFamily:
         return self.load_processor is _default_load_processor
 
     def capability(self, name: CapabilityName) -> Capability:
-        """The level of a capability: what follows from the declaration, narrowed by what is declared."""
-        return narrower(derive(name, self.title, self.layout, self.attention), self.capabilities.get(name))
+        """The level of a capability: what follows from the declaration, narrowed by what is declared.
+
+        What a family says nothing of is as the conformance kit shows it, for families that it has a checkpoint of.
+        """
+        checked = self.tiny is not None or any(item.path is not None for item in self.checkpoints)
+        declared = self.capabilities.get(name) or undeclared(name, checked=checked)
+        return narrower(derive(name, self.title, self.layout, self.attention), declared)

@@ -145,13 +145,16 @@ class ImageSize:
 
     Attributes:
         knob: the family's own setting and where it is, for messages: "do_pan_and_scan in processor_config.json".
-        translate: (preprocessing) to settings of the image processor, by name, that keep images within `max_pixels`;
-            called only when `--min-pixels` or `--max-pixels` differ from their defaults, so that the checkpoint's own
-            settings hold otherwise. None: the flags are refused, with `knob` in the message.
+        translate: (limits that were asked for, by name; the checkpoint's settings, by name) to settings of the image
+            processor that keep images within the limits; raises FamilyError where none does. Called only for limits
+            that differ from their defaults, so that the checkpoint's own settings hold otherwise. None: the flags are
+            refused, with `knob` in the message.
+        translated: which of `min_pixels` and `max_pixels` it takes; the other one is refused.
     """
 
     knob: str
-    translate: Callable[[Preprocessing], Mapping[str, Any]] | None = None
+    translate: Callable[[Mapping[str, int], Mapping[str, Any]], Mapping[str, Any]] | None = None
+    translated: tuple[str, ...] = ("max_pixels",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ checkpoint name, neither gets it, and the error names both: the order of plugins
 `MODEL_GARDEN_DISABLE_PLUGINS=name,name` (or `all`) disables plugins.
 """
 
+import importlib
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -23,7 +24,16 @@ from mg_tui.families.hookspec import ENTRY_POINT_GROUP
 from mg_tui.families.plugin_loader import LoadedPlugin, PluginStatus, load_plugin
 from mg_tui.hooks import DISABLE_ENV, METRICS_GROUP
 
-__all__ = ["DISABLE_ENV", "INSTALL_HINT", "PluginStatus", "Registry", "ResolvedModel", "load_registry", "make_registry"]
+__all__ = [
+    "DISABLE_ENV",
+    "INSTALL_HINT",
+    "PluginStatus",
+    "Registry",
+    "ResolvedModel",
+    "load_registry",
+    "make_registry",
+    "reload_registry",
+]
 
 # The core distribution has no family of its own: they are plugins.
 INSTALL_HINT: Final = "install a model family, e.g. `pip install 'model-garden-tui[families]'`"
@@ -49,6 +59,19 @@ class Registry:
     def checkpoints(self) -> tuple[Checkpoint, ...]:
         """Every checkpoint of every family; completions of `--base-model`."""
         return tuple(checkpoint for family in self.families for checkpoint in family.checkpoints)
+
+    def by_key(self, key: str) -> ModelFamily:
+        """The family of this key.
+
+        Raises:
+            FamilyError: there is none; the message lists the installed families.
+        """
+        for family in self.families:
+            if family.key == key:
+                return family
+        raise FamilyError(
+            f"no installed model family is named {one_line(key, limit=100)!r}", why=self._installed(), hint=self._hint()
+        )
 
     def by_model_type(self, model_type: str) -> ModelFamily:
         """The family that the `model_type` of a `config.json` selects.
@@ -166,8 +189,19 @@ class Registry:
 @cache
 def load_registry() -> Registry:
     """The registry of this process: every installed plugin of the group `mg_tui.families`, loaded once."""
-    other_plugins = [entry.name for entry in entry_points(group=METRICS_GROUP)]
-    return make_registry(entry_points(group=ENTRY_POINT_GROUP), os.environ, other_plugins=other_plugins)
+    installed = entry_points()  # once for both groups: it reads a file of every installed package
+    other_plugins = [entry.name for entry in installed.select(group=METRICS_GROUP)]
+    return make_registry(installed.select(group=ENTRY_POINT_GROUP), os.environ, other_plugins=other_plugins)
+
+
+def reload_registry() -> Registry:
+    """The registry with the plugins that were installed or removed since this process looked; later calls get it too.
+
+    The code of a plugin that was imported before stays: a new version of it needs a new process, as runs are.
+    """
+    importlib.invalidate_caches()
+    load_registry.cache_clear()
+    return load_registry()
 
 
 def make_registry(

@@ -45,17 +45,28 @@ def make_tiny_checkpoint(family: ModelFamily, folder: Path, *, seed: int = 0) ->
     Raises:
         FamilyError: the family has no recipe, or its classes refuse it.
     """
-    recipe = family.tiny
-    if recipe is None:
-        raise FamilyError(f"{family.title} has no recipe for a tiny checkpoint", hint="give the path of a small one")
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = _make_tokenizer(recipe)
-    _make_processor(recipe, tokenizer).save_pretrained(folder)
+    recipe = _recipe_of(family)
+    tokenizer = make_tiny_processor(family, folder).tokenizer
     model = _make_model(family, recipe, tokenizer, seed)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.save_pretrained(folder)
     return folder
+
+
+def make_tiny_processor(family: ModelFamily, folder: Path) -> Any:
+    """Write what `make_tiny_checkpoint` writes beside the model, raising as it does; returns the processor."""
+    recipe = _recipe_of(family)
+    folder.mkdir(parents=True, exist_ok=True)
+    processor = _make_processor(recipe, _make_tokenizer(recipe))
+    processor.save_pretrained(folder)
+    return processor
+
+
+def _recipe_of(family: ModelFamily) -> TinyCheckpoint:
+    if family.tiny is None:
+        raise FamilyError(f"{family.title} has no recipe for a tiny checkpoint", hint="give the path of a small one")
+    return family.tiny
 
 
 def tiny_config(family: ModelFamily, tokenizer: Any) -> dict[str, Any]:

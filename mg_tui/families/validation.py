@@ -47,6 +47,8 @@ def _declaration_problems(family: Any) -> Iterator[str]:
             yield f"{name} cannot be called"
     if family.image_tokens is not None and not callable(family.image_tokens):
         yield "image_tokens cannot be called"
+    if not isinstance(family.llama_tokenizers, Mapping):
+        yield "llama_tokenizers is not a mapping"
     yield from _image_problems(family)
     yield from _derived_problems(family)
 

@@ -210,8 +210,11 @@ def _has_gpu() -> bool:
 
 
 def _require_supported(spec: TrainingSpec, model: "ResolvedModel") -> None:
-    from mg_tui.families.contract import CapabilityName, Unsupported
+    from mg_tui.families.contract import CapabilityName, Preprocessing, Unsupported
+    from mg_tui.families.image_limits import refuse_ignored_limits
 
+    assert model.family is not None
+    refuse_ignored_limits(model.family, Preprocessing(spec.min_pixels, spec.max_pixels))
     required: list[tuple[str, CapabilityName]] = []
     for field, value, lora in (
         ("train_language", spec.train_language, "lora_language"),
@@ -224,7 +227,6 @@ def _require_supported(spec: TrainingSpec, model: "ResolvedModel") -> None:
             required.append((field, "full"))
     if spec.quantization in ("nf4", "int8"):
         required.append(("quantization", spec.quantization))
-    assert model.family is not None
     for field, name in required:
         capability = model.family.capability(name)
         if isinstance(capability, Unsupported):

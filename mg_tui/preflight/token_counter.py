@@ -7,6 +7,7 @@ import json
 import queue
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -48,17 +49,20 @@ def family_image_tokens(model: "ResolvedModel", system_prompt: str | None = None
 
     from mg_tui.families import hub
     from mg_tui.families.contract import Preprocessing
+    from mg_tui.families.image_limits import translated_settings
     from mg_tui.families.processor_settings import read_processor_settings
 
-    count = model.family.image_tokens if model.family is not None else None
-    if count is None:
+    family = model.family
+    count = family.image_tokens if family is not None else None
+    if family is None or count is None:
         return None
     folder = Path(model.source) if model.local else hub.cached_snapshot(model.source, None)
     settings = read_processor_settings(folder)
 
     @lru_cache(maxsize=65_536)
     def tokens(width: int, height: int, min_pixels: int, max_pixels: int) -> int:
-        return count(width, height, Preprocessing(min_pixels, max_pixels, system_prompt, settings))
+        known = Preprocessing(min_pixels, max_pixels, system_prompt, settings)
+        return count(width, height, replace(known, settings={**settings, **translated_settings(family, known)}))
 
     return tokens
 

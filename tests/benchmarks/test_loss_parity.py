@@ -26,3 +26,12 @@ def test_losses_of_both_ways_are_one_curve(overlay: ModuleType, tmp_path: Path) 
     assert len(reported) == 5
     drawing = overlay.format_plot(curves)
     assert drawing.count("<polyline") == 2 and "largest relative difference" in drawing
+
+
+def test_losses_of_another_family_are_one_curve_too(overlay: ModuleType, tmp_path: Path) -> None:
+    """One position axis, images that see themselves, windows."""
+    rows = overlay.make_rows(tmp_path, overlay.KINDS["vqa"], 2)
+    curves = overlay.compare_family(rows, "gemma3", 2, 5, tmp_path / "checkpoint")
+    assert len(curves.plain) == 2 and curves.largest < 1e-5
+    with pytest.raises(SystemExit, match="no family nothing"):
+        overlay.compare_family(rows, "nothing", 2, 5, tmp_path / "checkpoint")

@@ -152,3 +152,17 @@ def test_help_shows_the_dataset_as_optional() -> None:
     text = " ".join(invoke("--help").stdout.split())
     assert "without it, a typical row is assumed" in text
     assert "--lora-r" in text
+
+
+def test_every_published_checkpoint_is_estimated_however_its_parts_are_trained() -> None:
+    """Gemma 3's projector has no linear layer, which is no reason to fail."""
+    from mg_tui.families.registry import load_registry
+
+    for family in load_registry().families:
+        name = next((item.name for item in family.checkpoints if item.config is not None), None)
+        if name is None:
+            continue
+        frozen = json.loads(invoke("--base-model", name, "--json").stdout)["peak"]
+        parts = ("--train-projector", "full", "--train-vision", "full")
+        trained = json.loads(invoke("--base-model", name, *parts, "--json").stdout)["peak"]
+        assert trained > frozen, name

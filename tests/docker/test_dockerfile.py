@@ -280,3 +280,26 @@ def test_dockerignore_allows_what_the_image_copies() -> None:
                 path = source.replace("${REQUIREMENTS}", "docker/requirements-cu12.txt")
                 assert any(Path(path).match(pattern) for pattern in allowed), path
                 assert (ROOT / path).exists()
+
+
+def test_a_wheel_beside_the_plugins_is_installed_as_it_is(tmp_path: Path) -> None:
+    """The step of the Dockerfile with a stand-in of uv: packages are built, wheels are copied, all are installed."""
+    (step,) = [rest for word, rest in _instructions() if word == "RUN" and "/src/*" in rest]
+    source, dist, uv = tmp_path / "src", tmp_path / "dist", tmp_path / "uv"
+    (source / "gemma3").mkdir(parents=True)
+    (source / "mine-1.0-py3-none-any.whl").write_text("wheel")
+    said = tmp_path / "said"
+    uv.write_text(
+        f'#!/bin/sh\necho "$*" >> {said}\ncase "$1" in build) touch {dist}/built-1.0-py3-none-any.whl ;; esac\n'
+    )
+    uv.chmod(0o755)
+    script = step.replace("/opt/tools/bin/uv", str(uv)).replace("/src/", f"{source}/").replace("/dist", str(dist))
+    subprocess.run(["sh", "-c", script], check=True)
+    build, install = said.read_text().splitlines()
+    assert build.startswith("build --wheel") and build.endswith(f"{source}/gemma3")
+    assert install.startswith("pip install") and "--no-deps" in install
+    assert [word.rpartition("/")[2] for word in install.split() if word.endswith(".whl")] == [
+        "built-1.0-py3-none-any.whl",
+        "mine-1.0-py3-none-any.whl",
+    ]
+    assert "plugins" in [line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines()]

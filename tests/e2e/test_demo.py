@@ -58,3 +58,25 @@ def test_exact_match(answer: str, expected: str, right: bool) -> None:
 def _is_right(answer: str, expected: str) -> bool:
     (metric,) = load_metrics().named([METRIC])
     return score([Prediction(1, answer, (expected,))], metric).aggregate == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize("family", ["qwen3_vl", "gemma3", "smolvlm", "qwen3_5"])
+def test_a_random_model_of_another_family_learns(family: str, tmp_path: Path) -> None:
+    """M-RoPE with deepstack, one axis with windows, tiles, recurrent layers: the loss falls, and the table is there."""
+    program = Path(sys.executable).with_name("model-garden")
+    done = subprocess.run(
+        [str(program), "--home", str(tmp_path / "home"), "demo", "--family", family, "--no-dashboard", "--json"],
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "MODEL_GARDEN_CONFIG": str(tmp_path / "none.toml")},
+        capture_output=True,
+        text=True,
+        timeout=2300,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["loss"]["first"] > 4 and report["loss"]["last"] < report["loss"]["first"] / 4
+    assert report["scores"]["all"]["before"] == 0.0  # a random model
+    assert report["scores"]["all"]["questions"] == 90 and 0.0 <= report["scores"]["all"]["after"] <= 1.0
+    print(family, report["loss"], report["scores"]["all"])

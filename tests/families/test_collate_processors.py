@@ -26,7 +26,7 @@ from mg_tui.core.errors import FamilyError
 from mg_tui.core.example import Example
 from mg_tui.families import ModelFamily, Parts, Preprocessing
 from mg_tui.families.collate import IGNORE_INDEX, ExampleEncoder
-from mg_tui.families.defaults import limit_pixels, require_effective_limits
+from mg_tui.families.image_limits import limit_pixels, require_effective_limits
 
 LIMITS = Preprocessing(min_pixels=3_136, max_pixels=200_704)
 OTHER = ModelFamily("other", "Other", ("other",), Parts(("model.language_model",), (), ("model.vision_tower",)))

@@ -10,7 +10,14 @@ import pytest
 
 from mg_tui.core.errors import FamilyError
 from mg_tui.families.hookspec import ENTRY_POINT_GROUP
-from mg_tui.families.registry import DISABLE_ENV, PluginStatus, Registry, make_registry
+from mg_tui.families.registry import (
+    DISABLE_ENV,
+    PluginStatus,
+    Registry,
+    load_registry,
+    make_registry,
+    reload_registry,
+)
 
 HEAD = "from mg_tui.families import Checkpoint, ModelFamily, Parts, hookimpl\n"
 PARTS = "Parts(language=('model.language_model',), projector=(), vision=('model.visual',))"
@@ -234,3 +241,31 @@ def test_a_promise_that_the_declaration_rules_out(install: Installer) -> None:
     status = plugin_status(install.registry(), "bold")
     assert status.status == "broken"
     assert "capability packing is declared as Supported, and cannot be: its state layers" in str(status.problem)
+
+
+def test_a_plugin_installed_into_a_running_garden_is_seen_at_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mg_tui.cli.plugin_template import write_plugin
+
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    before = {family.key for family in reload_registry().families}
+    assert "late_family" not in before
+
+    write_plugin("late_family", site)
+    described = site / "model_garden_late_family-0.1.0.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: model-garden-late-family\nVersion: 0.1.0\n")
+    (described / "entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\nlate_family = mg_late_family\n")
+    assert {family.key for family in load_registry().families} == before
+    try:
+        assert {family.key for family in reload_registry().families} == before | {"late_family"}
+        assert load_registry().by_key("late_family").title == "late_family"
+        with pytest.raises(FamilyError, match="named 'nothing'"):
+            load_registry().by_key("nothing")
+    finally:
+        monkeypatch.undo()
+        sys.modules.pop("mg_late_family", None)
+        assert {family.key for family in reload_registry().families} == before

@@ -52,7 +52,7 @@ async def test_metric_plugins_with_their_metrics_and_why_one_is_broken(
     registry = MetricRegistry(load_metrics().metrics, (good, bad))
     monkeypatch.setattr("mg_tui.metrics.registry.load_metrics", lambda: registry)
     families = _with(load_registry(), unknown=("papers", "nobody"))
-    monkeypatch.setattr("mg_tui.families.registry.load_registry", lambda: families)
+    monkeypatch.setattr("mg_tui.families.registry.reload_registry", lambda: families)
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         table = await _open(app, pilot, until)
@@ -72,7 +72,7 @@ async def test_a_broken_one_says_why_and_hostile_text_does_nothing(
     broken = PluginStatus(HOSTILE, "pkg", "1.0", "mod", None, "broken", f"ImportError: {HOSTILE} (mod.py, line 3)")
     off = PluginStatus("off", None, None, "off", None, "disabled")
     registry = _with(load_registry(), broken, off, unknown=("nobody",))
-    monkeypatch.setattr("mg_tui.families.registry.load_registry", lambda: registry)
+    monkeypatch.setattr("mg_tui.families.registry.reload_registry", lambda: registry)
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         table = await _open(app, pilot, until)
@@ -90,7 +90,7 @@ async def test_a_broken_one_says_why_and_hostile_text_does_nothing(
 async def test_none_installed_and_none_that_can_be_looked_for(
     tmp_path, dashboard, size, text, until, monkeypatch
 ) -> None:
-    monkeypatch.setattr("mg_tui.families.registry.load_registry", lambda: Registry((), ()))
+    monkeypatch.setattr("mg_tui.families.registry.reload_registry", lambda: Registry((), ()))
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         await pilot.press("5")
@@ -100,7 +100,7 @@ async def test_none_installed_and_none_that_can_be_looked_for(
     def fails():
         raise RuntimeError("the metadata cannot be read")
 
-    monkeypatch.setattr("mg_tui.families.registry.load_registry", fails)
+    monkeypatch.setattr("mg_tui.families.registry.reload_registry", fails)
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         await pilot.press("5")

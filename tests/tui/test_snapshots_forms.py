@@ -197,7 +197,7 @@ async def test_plugins(tmp_path, dashboard, size, same, until, monkeypatch) -> N
     ok = PluginStatus("acme", "acme-garden", "1.2.0", "acme_garden", "/lib/acme_garden.py", "ok", families=("acme",))
     broken = PluginStatus("old", "old-garden", "0.1", "old_garden", None, "broken", "ImportError: no module named x")
     registry = Registry((family,), (ok, broken))
-    monkeypatch.setattr("mg_tui.families.registry.load_registry", lambda: registry)
+    monkeypatch.setattr("mg_tui.families.registry.reload_registry", lambda: registry)
     app = dashboard(tmp_path)
     async with app.run_test(size=size) as pilot:
         await pilot.press("5")

@@ -37,6 +37,9 @@ DEMO_HYPERPARAMETERS: Mapping[str, int | float] = MappingProxyType(
     {"epochs": 6, "batch_size": 16, "learning_rate": 3e-3, "lora_r": 32, "lora_alpha": 32, "warmup_ratio": 0.05}
 )
 
+# Of a random model, all of whose weights are trained.
+RANDOM_HYPERPARAMETERS: Mapping[str, int | float] = MappingProxyType({"epochs": 4, "learning_rate": 2e-3})
+
 IMAGE_SIZE = (168, 168)
 
 BAYS: Mapping[str, str] = MappingProxyType(

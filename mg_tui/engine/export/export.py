@@ -12,6 +12,7 @@ import gc
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -34,7 +35,7 @@ from mg_tui.engine.results.base_files import copy_base_files, find_base_folder
 from mg_tui.engine.results.merge import require_disk_space, require_mergeable, write_merged
 from mg_tui.engine.results.publish import publish_folder, require_empty_target
 from mg_tui.engine.results.saving import write_result_files
-from mg_tui.families.defaults import limit_pixels
+from mg_tui.families.image_limits import limit_images
 from mg_tui.families.registry import Registry, load_registry
 from mg_tui.runs.caller_bounds import CallerBounds
 from mg_tui.runs.result_metadata import (
@@ -142,10 +143,11 @@ class Exporter:
         if (error := error_of_first(expected)) is not None:
             raise error
         base = ask_without_adapter(loaded, examples, request.max_new_tokens)
-        number, limits = loaded.dtype, limit_pixels(loaded.processor, loaded.metadata.preprocessing)
+        number = loaded.dtype
+        limits = limit_images(loaded.family, loaded.processor, loaded.metadata.preprocessing)
         with publish_folder(job.target, tag=f"export-{os.getpid()}", last=METADATA_FILE) as staging:
             self._write(job, loaded, staging)
-            command = self._write_command(job, staging, limits_pixels=limits)
+            command = self._write_command(job, staging, limits)
             del loaded
             gc.collect()
             self._at(6, "loading what was written, and asking it the same rows")
@@ -179,7 +181,7 @@ class Exporter:
         for path in _model_files(folder):
             shutil.copyfile(path, staging / path.name)
 
-    def _write_command(self, job: ExportJob, staging: Path, *, limits_pixels: bool) -> str | None:
+    def _write_command(self, job: ExportJob, staging: Path, limits: Mapping[str, Any]) -> str | None:
         """Write what vLLM needs; returns its command with the final folder, or None where it is not exported for it."""
         if job.request.format != "vllm":
             return None
@@ -189,7 +191,7 @@ class Exporter:
             base=job.located.base.source if job.adapter is not None else None,
             adapter=job.adapter,
             metadata=metadata,
-            limits_pixels=limits_pixels and not metadata.assumed,
+            image_limits={} if metadata.assumed else limits,
             revision=job.located.revision if job.adapter is not None else None,
         )
         write_vllm_files(staging, command)

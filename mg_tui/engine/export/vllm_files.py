@@ -3,11 +3,11 @@
 import json
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from mg_tui.core.preprocessing import Preprocessing
 from mg_tui.engine.export.vllm_rules import VllmAdapter
 from mg_tui.runs.result_metadata import ResultMetadata
 
@@ -24,7 +24,7 @@ class VllmCommand:
         base: an adapter's base model, a folder or a Hub name; None for a whole model.
         adapter: what vLLM has to be told of the adapter; None for a whole model.
         metadata: of the exported model.
-        limits_pixels: whether its processor takes limits of images' areas.
+        image_limits: of its image processor, by the names it has for them; {} for none.
         revision: of the base model on the Hub.
     """
 
@@ -32,7 +32,7 @@ class VllmCommand:
     base: str | None
     adapter: VllmAdapter | None
     metadata: ResultMetadata
-    limits_pixels: bool
+    image_limits: Mapping[str, Any]
     revision: str | None = None
 
     def words(self, folder: str) -> list[str]:
@@ -48,8 +48,8 @@ class VllmCommand:
         else:
             words += ["--served-model-name", self.name]
         words += ["--dtype", self.metadata.dtype]
-        if self.limits_pixels:
-            words += ["--mm-processor-kwargs", pixel_limits(self.metadata.preprocessing)]
+        if self.image_limits:
+            words += ["--mm-processor-kwargs", json.dumps(dict(self.image_limits))]
         if self.metadata.trust_remote_code:
             words.append("--trust-remote-code")
         # Its --api-key leaves several addresses open, so it has no business beyond this machine.
@@ -58,11 +58,6 @@ class VllmCommand:
     def text(self, folder: str) -> str:
         """The command for a shell, on one line."""
         return shlex.join(self.words(folder))
-
-
-def pixel_limits(preprocessing: Preprocessing) -> str:
-    """The value of --mm-processor-kwargs."""
-    return json.dumps({"min_pixels": preprocessing.min_pixels, "max_pixels": preprocessing.max_pixels})
 
 
 def served_name(metadata: ResultMetadata, folder: Path) -> str:

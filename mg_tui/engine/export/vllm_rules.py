@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from mg_tui.core.errors import UsageError
 from mg_tui.core.text import first_few
-from mg_tui.families.contract import Supported
+from mg_tui.families.contract import Supported, Unsupported
 from mg_tui.families.family import ModelFamily
 from mg_tui.runs.result_metadata import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_json_object
 
@@ -63,7 +63,9 @@ def require_vllm_adapter(folder: Path, family: ModelFamily, model_type: str) -> 
         keys = sorted(file.keys())
     rank = largest_rank(config)
     tower = has_tower_weights(keys, family)
-    reasons = [*_config_reasons(config), *_rank_reasons(rank), *_key_reasons(keys, family)]
+    served = family.capability("vllm_adapter")
+    reasons = [served.why] if isinstance(served, Unsupported) else []
+    reasons += [*_config_reasons(config), *_rank_reasons(rank), *_key_reasons(keys, family)]
     # With --enable-tower-connector-lora; the family knows whether vLLM has that for its type.
     if tower and not isinstance(family.capability("vllm_tower_adapter"), Supported):
         reasons.append(f"it changes the vision tower, which vLLM ignores in models of the type {model_type}")

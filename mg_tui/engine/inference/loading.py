@@ -15,8 +15,8 @@ from mg_tui.engine.inference.locator import LocatedModel, locate_model, processo
 from mg_tui.engine.inference.pixel_limits import LimitSource, RequestedLimits, settle_limits
 from mg_tui.families.auto import AUTO_KEY, make_auto_family
 from mg_tui.families.contract import LoadRequest
-from mg_tui.families.defaults import require_effective_limits
 from mg_tui.families.family import ModelFamily
+from mg_tui.families.image_limits import require_effective_limits
 from mg_tui.runs.result_metadata import ADAPTER_WEIGHTS, ResultMetadata
 
 if TYPE_CHECKING:

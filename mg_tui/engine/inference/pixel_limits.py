@@ -39,7 +39,7 @@ def settle_limits(
     source: LimitSource = "trained"
     metadata = located.metadata
     if metadata.assumed:
-        from mg_tui.families.defaults import own_pixel_limits
+        from mg_tui.families.image_limits import own_pixel_limits
 
         source = "own"
         place, hub = processor_source(located)

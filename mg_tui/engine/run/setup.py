@@ -31,8 +31,8 @@ from mg_tui.engine.run.training_data import TrainingData
 from mg_tui.families.auto import AUTO_KEY, NOT_GUARANTEED
 from mg_tui.families.collate import ExampleEncoder
 from mg_tui.families.contract import Collator, LoadRequest, Preprocessing, Unsupported
-from mg_tui.families.defaults import require_effective_limits
 from mg_tui.families.family import ModelFamily
+from mg_tui.families.image_limits import require_effective_limits
 from mg_tui.families.registry import ResolvedModel, load_registry
 from mg_tui.hardware.host import has_free_shared_memory
 from mg_tui.preflight.token_counter import counter_identity

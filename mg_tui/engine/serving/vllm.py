@@ -1,5 +1,6 @@
 """vLLM as the engine: its command on PATH, in an environment of its own, behind our gate on a loopback port."""
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,7 +8,6 @@ from typing import Any, Final
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.serve_spec import ServeSpec
-from mg_tui.engine.export.vllm_files import pixel_limits
 from mg_tui.engine.export.vllm_rules import VllmAdapter, require_vllm_adapter
 from mg_tui.engine.inference.loading import resolve_family
 from mg_tui.engine.monitoring.stopping import StopHandler
@@ -15,6 +15,7 @@ from mg_tui.engine.serving.proof import ExpectedAnswers
 from mg_tui.engine.serving.reference import ask_reference
 from mg_tui.engine.serving.served_models import NamedModel
 from mg_tui.engine.serving.upstream import UpstreamEngine, UpstreamModel, UpstreamProcess, free_port, new_key
+from mg_tui.families.image_limits import known_limits
 from mg_tui.families.registry import load_registry
 from mg_tui.runs.servers import ServerFolder
 
@@ -108,10 +109,12 @@ def _adapter(named: NamedModel) -> VllmAdapter:
 
 def _pixel_limits(found: Sequence[NamedModel]) -> str | None:
     """The limits of all models as vLLM takes them; None where no model says how it was trained."""
+    registry = load_registry()
     known = {
-        pixel_limits(named.located.metadata.preprocessing): named.name
+        json.dumps(dict(limits)): named.name
         for named in found
         if not named.located.metadata.assumed
+        and (limits := known_limits(resolve_family(named.located, registry), named.located.metadata.preprocessing))
     }
     if len(known) > 1:
         raise UsageError(

@@ -151,7 +151,8 @@ def _vision_memory(shape: ModelShape, setup: TrainingSetup, work: Workload) -> _
     merging = (FLOAT32_BYTES + 3 * setup.compute) * tower.width * patches
     matrices = 0.0
     if setup.methods["projector"] == "full":
-        largest = max(linear.weights for linear in shape.projector)
+        # A projector of one matrix that is no linear layer has none.
+        largest = max((linear.weights for linear in shape.projector), default=shape.projector_other)
         matrices = largest * (FLOAT32_BYTES + (setup.compute if setup.autocast else 0))
     block = act.block_memory(tower, "vision", setup, patches)
     if setup.methods["vision"] == "none":

@@ -51,10 +51,10 @@ class PluginsScreen(GardenScreen[None]):
 
     def _read(self) -> None:
         try:
-            from mg_tui.families.registry import load_registry
+            from mg_tui.families.registry import reload_registry
             from mg_tui.metrics.registry import load_metrics
 
-            registry = load_registry()
+            registry = reload_registry()
             families = [
                 PluginRow(status, tuple(family for family in registry.families if family.key in status.families))
                 for status in registry.plugins

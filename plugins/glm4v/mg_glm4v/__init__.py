@@ -1,8 +1,8 @@
 """GLM-4.1V, GLM-4.6V (dense) and GLM-OCR for Model Garden: data. Loading and collating use the defaults."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from mg_glm4v.tiny import TINY
 from mg_tui.families import (
@@ -15,7 +15,6 @@ from mg_tui.families import (
     ModelFamily,
     Parts,
     Preprocessing,
-    Supported,
     TokenLayout,
     Vision,
     grid_positions,
@@ -49,6 +48,15 @@ def token_grid(width: int, height: int, limits: Preprocessing) -> tuple[int, int
     return high // side(limits), wide // side(limits)
 
 
+def limit_size(asked: Mapping[str, int], settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The limits of an area as those of all frames that an image counts as."""
+    edges = dict(settings.get("size") or _SIZE)
+    for name, edge in (("min_pixels", "shortest_edge"), ("max_pixels", "longest_edge")):
+        if name in asked:
+            edges[edge] = _FRAMES * asked[name]
+    return {"size": edges}
+
+
 GLM4V: Final = ModelFamily(
     key="glm4v",
     title="GLM-4V",
@@ -65,20 +73,13 @@ GLM4V: Final = ModelFamily(
         Checkpoint("zai-org/GLM-4.6V-Flash", "GLM-4.6V Flash", 10_292_777_472, "MIT"),
     ),
     capabilities={
-        "lora_language": Supported(),
-        "lora_projector": Supported(),
-        "lora_vision": Supported(),
-        "full": Supported(),
-        "nf4": Supported(),
-        "int8": Supported(),
-        "multi_image": Supported(),
-        "merge": Supported(),
-        "batched_generation": Supported(),
-        "vllm_tower_adapter": Experimental("no adapter of it was served by vLLM here"),
+        "gguf": Experimental("llama.cpp's converter has GLM-4.1V and GLM-OCR, not GLM-4.6V; no file was compared here"),
     },
     layout=TokenLayout(grid=token_grid, positions=grid_positions, resized=resized),
     vision=Vision(inputs=("pixel_values", "image_grid_thw"), features="list"),
-    image_size=ImageSize("`size` in the checkpoint's preprocessor_config.json"),
+    image_size=ImageSize(
+        "`size` in the checkpoint's preprocessor_config.json", limit_size, translated=("min_pixels", "max_pixels")
+    ),
     tiny=TINY,
 )
 

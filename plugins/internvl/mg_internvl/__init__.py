@@ -1,6 +1,6 @@
 """InternVL3.5 (checkpoints in transformers' format, "-HF") for Model Garden: data, and a setting of the processor."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from mg_internvl.tiny import TINY
@@ -9,13 +9,12 @@ from mg_tui.families import (
 )
 from mg_tui.families import (
     Checkpoint,
-    Experimental,
     ImageSize,
     ModelFamily,
     Parts,
     Preprocessing,
-    Supported,
     TokenLayout,
+    Unsupported,
     Vision,
     hookimpl,
 )
@@ -42,6 +41,12 @@ def image_pieces(width: int, height: int, limits: Preprocessing) -> tuple[str | 
     """All tiles of an image, one after another, between two tokens."""
     features = int(limits.settings.get("image_seq_length", 256))
     return ("<img>", (tiles(width, height, limits), features), "</img>")
+
+
+def limit_size(asked: Mapping[str, int], settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As many tiles as fit into `max_pixels`, and at least one; the thumbnail that follows several is not counted."""
+    size = settings.get("size") or {"height": 448, "width": 448}
+    return {"max_patches": max(asked["max_pixels"] // (size["height"] * size["width"]), 1)}
 
 
 def load_processor(family: ModelFamily, source: str, preprocessing: Preprocessing, **hub: Any) -> Any:
@@ -80,20 +85,11 @@ INTERNVL: Final = ModelFamily(
         Checkpoint("OpenGVLab/InternVL3_5-8B-HF", "InternVL3.5 8B", 8_528_318_464, "Apache-2.0"),
     ),
     capabilities={
-        "lora_language": Supported(),
-        "lora_projector": Supported(),
-        "lora_vision": Supported(),
-        "full": Supported(),
-        "nf4": Supported(),
-        "int8": Supported(),
-        "multi_image": Supported(),
-        "merge": Supported(),
-        "batched_generation": Supported(),
-        "vllm_tower_adapter": Experimental("no adapter of it was served by vLLM here"),
+        "gguf": Unsupported("llama.cpp's converter has its original format, not that of transformers"),
     },
     layout=TokenLayout(pieces=image_pieces, feature_token="<IMG_CONTEXT>"),
     vision=Vision(insert=insert),
-    image_size=ImageSize("`max_patches` in the checkpoint's preprocessor_config.json"),
+    image_size=ImageSize("`max_patches` in the checkpoint's preprocessor_config.json", limit_size),
     tiny=TINY,
     load_processor=load_processor,
 )

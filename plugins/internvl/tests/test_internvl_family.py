@@ -25,8 +25,10 @@ def test_the_kit_finds_nothing(checkpoint: Path) -> None:
     assert check_family_live(INTERNVL, checkpoint) == []
 
 
-def test_limits_that_would_have_no_effect_are_refused_with_the_own_setting(checkpoint: Path) -> None:
-    fields = {"base_model": str(checkpoint), "dataset": "none.jsonl", "output_dir": "none", "max_pixels": 10_000}
-    with pytest.raises(FamilyError, match="max_pixels would have no effect") as caught:
-        load_run_context(TrainingSpec.parse(fields))
+def test_limits_without_a_setting_are_refused_with_the_own_one_named(checkpoint: Path) -> None:
+    fields = {"base_model": str(checkpoint), "dataset": "none.jsonl", "output_dir": "none"}
+    with pytest.raises(FamilyError, match="min_pixels would have no effect") as caught:
+        load_run_context(TrainingSpec.parse({**fields, "min_pixels": 10_000}))
     assert "`max_patches`" in str(caught.value.hint)
+    settings = load_run_context(TrainingSpec.parse({**fields, "max_pixels": 10_000})).processor.image_processor
+    assert settings.max_patches == 10_000 // (settings.size["height"] * settings.size["width"])

@@ -9,11 +9,9 @@ from mg_tui.families import (
 )
 from mg_tui.families import (
     Checkpoint,
-    Experimental,
     ImageSize,
     ModelFamily,
     Parts,
-    Supported,
     Unsupported,
     hookimpl,
 )
@@ -36,19 +34,12 @@ LLAVA_ONEVISION: Final = ModelFamily(
         Checkpoint("llava-hf/llava-onevision-qwen2-7b-ov-hf", "LLaVA-OneVision 7B", 8_030_807_584, "Apache-2.0"),
     ),
     capabilities={
-        "lora_language": Supported(),
-        "lora_projector": Supported(),
-        "lora_vision": Supported(),
-        "full": Supported(),
-        "nf4": Supported(),
-        "int8": Supported(),
-        "multi_image": Supported(),
-        "merge": Supported(),
         "shared_prefixes": Unsupported(_WHY_PADDED),
         "packing": Unsupported(_WHY_PADDED),
         "kept_features": Unsupported(_WHY_PADDED),
         "batched_generation": Unsupported(_WHY_PADDED),
-        "vllm_tower_adapter": Experimental("no adapter of it was served by vLLM here"),
+        "vllm_adapter": Unsupported("vLLM has no LoRA for it"),
+        "gguf": Unsupported("llama.cpp's converter does not have it"),
     },
     image_size=ImageSize("`image_grid_pinpoints` in the checkpoint's preprocessor_config.json and config.json"),
     tiny=TINY,

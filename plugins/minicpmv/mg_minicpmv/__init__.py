@@ -10,11 +10,9 @@ from mg_tui.families import (
 from mg_tui.families import (
     Attention,
     Checkpoint,
-    Experimental,
     ImageSize,
     ModelFamily,
     Parts,
-    Supported,
     hookimpl,
 )
 
@@ -28,17 +26,6 @@ MINICPMV: Final = ModelFamily(
         vision=("model.vision_tower",),
     ),
     checkpoints=(Checkpoint("openbmb/MiniCPM-V-4.6", "MiniCPM-V 4.6", 1_300_659_440, "Apache-2.0"),),
-    capabilities={
-        "lora_language": Supported(),
-        "lora_projector": Supported(),
-        "lora_vision": Supported(),
-        "full": Supported(),
-        "nf4": Supported(),
-        "int8": Supported(),
-        "multi_image": Supported(),
-        "merge": Supported(),
-        "vllm_tower_adapter": Experimental("no adapter of it was served by vLLM here"),
-    },
     # No layout: an image's text begins with its number in the row, and `TokenLayout` knows an image by its size alone.
     attention=Attention("recurrent", why="its language model, a Qwen3.5, has GatedDeltaNet layers"),
     image_size=ImageSize("`max_slice_nums` and `scale_resolution` in the checkpoint's preprocessor_config.json"),

@@ -1,7 +1,7 @@
 """Mistral 3 for Model Garden: data about the architecture, and one setting of the processor."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from mg_mistral3.tiny import TINY
@@ -10,12 +10,10 @@ from mg_tui.families import (
 )
 from mg_tui.families import (
     Checkpoint,
-    Experimental,
     ImageSize,
     ModelFamily,
     Parts,
     Preprocessing,
-    Supported,
     TokenLayout,
     Vision,
     hookimpl,
@@ -38,6 +36,12 @@ def image_pieces(width: int, height: int, limits: Preprocessing) -> tuple[str | 
     for row in range(rows):
         pieces += [(1, columns), "[IMG_BREAK]" if row < rows - 1 else "[IMG_END]"]
     return tuple(pieces)
+
+
+def limit_size(asked: Mapping[str, int], settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The longest side of a square of `max_pixels`, in whole merged patches, and at least one."""
+    side = int(settings.get("spatial_merge_size", 2)) * _PATCH
+    return {"size": {"longest_edge": max(math.isqrt(asked["max_pixels"]) // side, 1) * side}}
 
 
 def load_processor(family: ModelFamily, source: str, preprocessing: Preprocessing, **hub: Any) -> Any:
@@ -67,21 +71,9 @@ MISTRAL3: Final = ModelFamily(
             "mistralai/Mistral-Small-3.2-24B-Instruct-2506", "Mistral Small 3.2 24B", 24_011_361_280, "Apache-2.0"
         ),
     ),
-    capabilities={
-        "lora_language": Supported(),
-        "lora_projector": Supported(),
-        "lora_vision": Supported(),
-        "full": Supported(),
-        "nf4": Supported(),
-        "int8": Supported(),
-        "multi_image": Supported(),
-        "merge": Supported(),
-        "batched_generation": Supported(),
-        "vllm_tower_adapter": Experimental("no adapter of it was served by vLLM here"),
-    },
     layout=TokenLayout(pieces=image_pieces),
     vision=Vision(inputs=("pixel_values", "image_sizes"), features="list"),
-    image_size=ImageSize("`size` (the longest edge) in the checkpoint's preprocessor_config.json"),
+    image_size=ImageSize("`size` (the longest edge) in the checkpoint's preprocessor_config.json", limit_size),
     tiny=TINY,
     load_processor=load_processor,
 )

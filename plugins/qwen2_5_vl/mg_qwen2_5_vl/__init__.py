@@ -20,6 +20,11 @@ from mg_tui.families import (
     hookimpl,
 )
 
+# The regular expression by which the tokenizer splits text, as it is in tokenizer.json.
+_SPLITTING: Final = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
 QWEN2_5_VL: Final = ModelFamily(
     key="qwen2_5_vl",
     title="Qwen2.5-VL",
@@ -61,20 +66,13 @@ QWEN2_5_VL: Final = ModelFamily(
         ),
     ),
     capabilities={
-        "lora_language": Supported(),
-        "lora_projector": Supported(),
-        "lora_vision": Supported(),
-        "full": Supported(),
-        "nf4": Supported(),
-        "int8": Supported(),
-        "multi_image": Supported(),
-        "merge": Supported(),
-        "batched_generation": Supported(),
         "vllm_tower_adapter": Supported(),
+        "gguf": Supported(),
     },
     layout=TokenLayout(grid=token_grid, positions=grid_positions, resized=smart_resize),
     vision=Vision(inputs=("pixel_values", "image_grid_thw"), features="list"),
     shape=model_shape,
+    llama_tokenizers={_SPLITTING: "qwen2"},
 )
 
 

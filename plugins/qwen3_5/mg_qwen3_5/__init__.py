@@ -11,35 +11,14 @@ from mg_tui.families import (
 from mg_tui.families import (
     Attention,
     Checkpoint,
-    Experimental,
     ModelFamily,
     Parts,
-    Preprocessing,
-    Supported,
-    TokenLayout,
     Vision,
-    grid_positions,
     hookimpl,
 )
-from mg_tui.families.geometry import resize_by_area
+from mg_tui.families.geometry import merged_patch_layout
 
 _LICENSE: Final = "Apache-2.0"
-
-
-def side(limits: Preprocessing) -> int:
-    """Pixels along a side of the square that becomes one token."""
-    return int(limits.settings.get("patch_size", 16)) * int(limits.settings.get("merge_size", 2))
-
-
-def resized(width: int, height: int, limits: Preprocessing) -> tuple[int, int]:
-    """The size of an image as the processor makes it, in pixels."""
-    return resize_by_area(width, height, limits, factor=side(limits), title="Qwen3.5")
-
-
-def token_grid(width: int, height: int, limits: Preprocessing) -> tuple[int, int]:
-    """Rows and columns of an image's tokens."""
-    wide, high = resized(width, height, limits)
-    return high // side(limits), wide // side(limits)
 
 
 QWEN3_5: Final = ModelFamily(
@@ -58,18 +37,7 @@ QWEN3_5: Final = ModelFamily(
         Checkpoint("Qwen/Qwen3.5-9B", "Qwen3.5 9B", 9_409_813_744, _LICENSE, config=CONFIG_9B),
         Checkpoint("Qwen/Qwen3.5-27B", "Qwen3.5 27B", 27_356_728_560, _LICENSE, config=CONFIG_27B),
     ),
-    capabilities={
-        "lora_language": Supported(),
-        "lora_projector": Supported(),
-        "lora_vision": Supported(),
-        "full": Supported(),
-        "nf4": Supported(),
-        "int8": Supported(),
-        "multi_image": Supported(),
-        "merge": Supported(),
-        "vllm_tower_adapter": Experimental("no adapter of it was served by vLLM here"),
-    },
-    layout=TokenLayout(grid=token_grid, positions=grid_positions, resized=resized),
+    layout=merged_patch_layout("Qwen3.5", patch=16),
     attention=Attention("recurrent", why="three of four layers are GatedDeltaNet layers"),
     vision=Vision(inputs=("pixel_values", "image_grid_thw"), features="list"),
     shape=model_shape,

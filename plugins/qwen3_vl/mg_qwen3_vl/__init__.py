@@ -12,31 +12,11 @@ from mg_tui.families import (
     Checkpoint,
     ModelFamily,
     Parts,
-    Preprocessing,
     Supported,
-    TokenLayout,
     Vision,
-    grid_positions,
     hookimpl,
 )
-from mg_tui.families.geometry import resize_by_area
-
-
-def side(limits: Preprocessing) -> int:
-    """Pixels along a side of the square that becomes one token."""
-    return int(limits.settings.get("patch_size", 16)) * int(limits.settings.get("merge_size", 2))
-
-
-def resized(width: int, height: int, limits: Preprocessing) -> tuple[int, int]:
-    """The size of an image as the processor makes it, in pixels."""
-    return resize_by_area(width, height, limits, factor=side(limits), title="Qwen3-VL")
-
-
-def token_grid(width: int, height: int, limits: Preprocessing) -> tuple[int, int]:
-    """Rows and columns of an image's tokens."""
-    wide, high = resized(width, height, limits)
-    return high // side(limits), wide // side(limits)
-
+from mg_tui.families.geometry import merged_patch_layout
 
 QWEN3_VL: Final = ModelFamily(
     key="qwen3_vl",
@@ -79,18 +59,9 @@ QWEN3_VL: Final = ModelFamily(
         ),
     ),
     capabilities={
-        "lora_language": Supported(),
-        "lora_projector": Supported(),
-        "lora_vision": Supported(),
-        "full": Supported(),
-        "nf4": Supported(),
-        "int8": Supported(),
-        "multi_image": Supported(),
-        "merge": Supported(),
-        "batched_generation": Supported(),
         "vllm_tower_adapter": Supported(),
     },
-    layout=TokenLayout(grid=token_grid, positions=grid_positions, resized=resized),
+    layout=merged_patch_layout("Qwen3-VL", patch=16),
     # Deepstack: features of inner layers of the tower are added to the hidden states of the first decoder layers.
     vision=Vision(inputs=("pixel_values", "image_grid_thw"), features="list", companions="deepstack_features"),
     shape=model_shape,

@@ -1,21 +1,20 @@
 """SmolVLM2 for Model Garden: data about the architecture. Loading and collating use the defaults."""
 
 import math
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from mg_smolvlm.tiny import TINY
+from mg_tui.core.errors import FamilyError
 from mg_tui.families import (
     CONTRACT_VERSION as CONTRACT_VERSION,
 )
 from mg_tui.families import (
     Checkpoint,
-    Experimental,
     ImageSize,
     ModelFamily,
     Parts,
     Preprocessing,
-    Supported,
     TokenLayout,
     Vision,
     hookimpl,
@@ -69,6 +68,23 @@ def image_pieces(width: int, height: int, limits: Preprocessing) -> tuple[str | 
     return (*pieces, ("\n\n" if rows else "") + f"{_EDGE}<global-img>", features, _EDGE)
 
 
+def limit_size(asked: Mapping[str, int], settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The longest side, in whole tiles, of a square within `max_pixels`; the whole image that follows is not counted.
+
+    Raises:
+        FamilyError: a tile has more pixels.
+    """
+    side = int(settings.get("max_image_size", {"longest_edge": 512})["longest_edge"])
+    count = math.isqrt(asked["max_pixels"]) // side
+    if count == 0:
+        raise FamilyError(
+            f"max_pixels = {asked['max_pixels']:,} is less than a tile of SmolVLM2",
+            why=f"a tile has {side} x {side} pixels",
+            hint=f"give at least {side**2:,}",
+        )
+    return {"size": {"longest_edge": count * side}}
+
+
 SMOLVLM: Final = ModelFamily(
     key="smolvlm",
     title="SmolVLM2",
@@ -83,21 +99,9 @@ SMOLVLM: Final = ModelFamily(
         Checkpoint("HuggingFaceTB/SmolVLM2-500M-Video-Instruct", "SmolVLM2 500M", 507_482_304, "Apache-2.0"),
         Checkpoint("HuggingFaceTB/SmolVLM2-2.2B-Instruct", "SmolVLM2 2.2B", 2_246_784_880, "Apache-2.0"),
     ),
-    capabilities={
-        "lora_language": Supported(),
-        "lora_projector": Supported(),
-        "lora_vision": Supported(),
-        "full": Supported(),
-        "nf4": Supported(),
-        "int8": Supported(),
-        "multi_image": Supported(),
-        "merge": Supported(),
-        "batched_generation": Supported(),
-        "vllm_tower_adapter": Experimental("no adapter of it was served by vLLM here"),
-    },
     layout=TokenLayout(pieces=image_pieces),
     vision=Vision(inputs=("pixel_values", "pixel_attention_mask"), features="list"),
-    image_size=ImageSize("`size` and `do_image_splitting` in the checkpoint's preprocessor_config.json"),
+    image_size=ImageSize("`size` and `do_image_splitting` in the checkpoint's preprocessor_config.json", limit_size),
     tiny=TINY,
 )
 

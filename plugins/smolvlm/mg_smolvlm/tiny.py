@@ -41,6 +41,7 @@ TINY: Final = TinyCheckpoint(
         "end_of_utterance_token": "<end_of_utterance>",
         "global_image_token": "<global-img>",
     },
-    added=tuple(f"<row_{row}_col_{column}>" for row in (1, 2) for column in (1, 2)),
+    # More than its own images have: `--max-pixels` can ask for larger ones.
+    added=tuple(f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)),
     token_ids={"image_token_id": "<image>"},
 )

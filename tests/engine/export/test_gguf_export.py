@@ -215,6 +215,20 @@ def test_what_llama_cpp_cannot_have_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_family_that_llama_cpp_lacks_is_refused_before_llama_cpp_is_looked_for(
+    result: Path, run_export: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mg_tui.engine.export.gguf import job
+    from mg_tui.families.registry import load_registry
+
+    internvl = next(family for family in load_registry().families if family.key == "internvl")
+    monkeypatch.setattr(job, "resolve_family", lambda *_arguments: internvl)
+    monkeypatch.delenv("LLAMA_CPP_DIR", raising=False)
+    with pytest.raises(UsageError, match="cannot be exported to GGUF"):
+        run_export(result, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_missing_llama_cpp_and_a_full_disk_are_noticed_first(
     result: Path, llama: Any, run_export: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,21 +1,28 @@
 import json
+import os
 import shutil
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 import pytest
 
-from mg_tui.core.errors import EnvironmentProblem, RunFailed, UsageError
+from mg_tui.config import APP_NAME
+from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed, UsageError
 from mg_tui.engine.export.gguf.convert import require_all_tensors
 from mg_tui.engine.export.gguf.converter_child import find_pre_tokenizer
 from mg_tui.engine.export.gguf.gguf_file import GgufHead, read_gguf
-from mg_tui.engine.export.gguf.llama_cpp import built_folder, find_llama_cpp
+from mg_tui.engine.export.gguf.llama_cpp import VERSION, built_folder, find_llama_cpp
 from mg_tui.engine.export.gguf.programs import last_words, run_program
-from mg_tui.engine.export.gguf.rules import require_llama_model, require_lora, require_probed
+from mg_tui.engine.export.gguf.rules import require_gguf_family, require_llama_model, require_lora, require_probed
+from mg_tui.families import Experimental, ModelFamily, Unsupported
 from mg_tui.families.registry import load_registry
 from tests.engine.export.llama_stand_in import make_llama_cpp, write_gguf
 
+ARCHITECTURES = Path(__file__).with_name("converter_architectures.json")
 WHOLE = {
     "model_type": "qwen2_5_vl",
     "vision_config": {"depth": 32, "window_size": 112, "fullatt_block_indexes": [7, 15, 23, 31]},
@@ -202,3 +209,49 @@ def test_a_program_that_is_left_is_ended_with_what_it_started(tmp_path: Path) ->
     child = int(str(caught.value))
     psutil.wait_procs([psutil.Process(child)] if psutil.pid_exists(child) else [], timeout=30)
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+def architectures_of(family: ModelFamily) -> list[str]:
+    """Names of its classes, as a checkpoint's configuration and llama.cpp's converter have them."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as CLASSES
+
+    return [CLASSES[kind] for kind in family.model_types]
+
+
+@pytest.mark.parametrize("family", load_registry().families, ids=lambda family: family.key)
+def test_families_say_what_the_converter_knows(family: ModelFamily) -> None:
+    """Its list of the version that is built here; a newer one is written by the slow test below."""
+    known = json.loads(ARCHITECTURES.read_text(encoding="utf-8"))
+    assert known["version"] == VERSION
+    found = [name for name in architectures_of(family) if name in known["projector"]]
+    capability = family.capability("gguf")
+    assert isinstance(capability, Unsupported) == (not found), architectures_of(family)
+    if found and len(found) < len(family.model_types):
+        assert isinstance(capability, Experimental)
+
+
+@pytest.mark.slow
+def test_the_list_is_that_of_the_converter() -> None:
+    try:
+        llama = find_llama_cpp(Path(os.environ.get("GARDEN_TEST_CACHE") or platformdirs.user_cache_path(APP_NAME)))
+    except GardenError as error:
+        pytest.skip(error.what)
+    program = (
+        "import json, sys; sys.path.insert(0, sys.argv[1]); import conversion as c; "
+        "print(json.dumps([sorted(c.TEXT_MODEL_MAP), sorted(c.MMPROJ_MODEL_MAP)]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(llama.source)], capture_output=True, text=True, check=True
+    )
+    text, projector = json.loads(done.stdout.splitlines()[-1])
+    known = json.loads(ARCHITECTURES.read_text(encoding="utf-8"))
+    assert (known["text"], known["projector"]) == (text, projector)
+
+
+def test_a_family_that_the_converter_lacks_is_refused_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    families = {family.key: family for family in load_registry().families}
+    require_gguf_family(families["gemma3"], "mine", {})
+    with pytest.raises(UsageError, match=r"InternVL3\.5 cannot be exported to GGUF") as caught:
+        require_gguf_family(families["internvl"], "mine", {})
+    assert VERSION in str(caught.value.why) and "LLAMA_CPP_DIR" in str(caught.value.hint)
+    require_gguf_family(families["internvl"], "mine", {"LLAMA_CPP_DIR": "/newer"})  # whose converter is asked

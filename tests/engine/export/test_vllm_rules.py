@@ -116,3 +116,11 @@ def test_an_adapter_of_the_vision_tower_needs_a_type_whose_tower_vllm_adapts(
     with pytest.raises(UsageError) as caught:
         check(folder, "smolvlm", tower=False)
     assert "vision tower" in str(caught.value.why) and "smolvlm" in str(caught.value.why)
+
+
+def test_a_family_that_vllm_has_no_lora_for_is_refused(adapter: Path) -> None:
+    family = next(item for item in load_registry().families if item.key == "llava_onevision")
+    with pytest.raises(UsageError, match="vLLM cannot serve this adapter") as caught:
+        require_vllm_adapter(adapter, family, "llava_onevision")
+    assert str(caught.value.why).startswith("vLLM has no LoRA for it")
+    assert "--merged" in str(caught.value.hint)

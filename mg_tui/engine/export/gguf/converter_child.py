@@ -9,7 +9,8 @@ written as JSON. The converter drops tensors that it takes for another part's wi
 source tensor with the number of tensors made of it.
 
 It recognizes a tokenizer by how it encodes one text, which depends on the vocabulary. Where it does not, the rules by
-which text is split before it is encoded are compared (`PRE_TOKENIZERS`); any other tokenizer stays refused.
+which text is split before it is encoded are compared (`ModelFamily.llama_tokenizers`); any other tokenizer stays
+refused.
 """
 
 import importlib
@@ -22,14 +23,9 @@ import types
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-# Names in llama.cpp (src/llama-vocab.cpp) of rules for splitting text, by the regular expression in tokenizer.json.
-PRE_TOKENIZERS: Final = {
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+": (
-        "qwen2"
-    ),
-}
+from mg_tui.families.registry import load_registry
 
 
 class TensorAccount:
@@ -157,9 +153,10 @@ def find_pre_tokenizer(folder: Path) -> str | None:
         plain = record["model"]["type"] == "BPE" and (record.get("normalizer") or {}).get("type") in (None, "NFC")
         if not plain or level != ("ByteLevel", False, False) or split["behavior"] != "Isolated" or split["invert"]:
             return None
-        return PRE_TOKENIZERS.get(split["pattern"]["Regex"])
+        pattern = split["pattern"]["Regex"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return next((f.llama_tokenizers[pattern] for f in load_registry().families if pattern in f.llama_tokenizers), None)
 
 
 def _probe(converter: Any, base: Any, folder: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from mg_tui.engine.export.gguf.llama_cpp import LlamaCpp, find_llama_cpp
 from mg_tui.engine.export.gguf.rules import (
     DEFAULT_QUANTIZATIONS,
     WEIGHT_BYTES,
+    require_gguf_family,
     require_llama_model,
     require_lora,
     require_probed,
@@ -98,6 +99,7 @@ def prepare_gguf(request: GgufRequest, say: Callable[[str], None]) -> GgufJob:
             why="this is a base model, not the result of a run",
             hint="name a result folder or a run (`model-garden runs` lists them)",
         )
+    require_gguf_family(resolve_family(located, registry), located.label)
     if request.adapter:
         _require_adapter(located, registry)
     source = find_base_folder(located) if located.is_adapter else located.folder

@@ -69,7 +69,7 @@ def image_token_limits(processor: Any, preprocessing: Preprocessing) -> ImageTok
 
     A token is a square of `patch_size * merge_size` pixels a side.
     """
-    from mg_tui.families.defaults import resizes_by_area
+    from mg_tui.families.image_limits import resizes_by_area
 
     images = processor.image_processor
     patch, merge = getattr(images, "patch_size", None), getattr(images, "merge_size", 1)

@@ -4,12 +4,16 @@ What its converter would take and its programs compute differently is refused as
 llama.cpp that comes with llama-cpp-python 0.3.36.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any, Final
 
 from mg_tui.core.errors import UsageError
+from mg_tui.engine.export.gguf.llama_cpp import FOLDER_VARIABLE, VERSION
 from mg_tui.engine.export.vllm_rules import has_tower_weights
+from mg_tui.families.contract import Unsupported
+from mg_tui.families.family import ModelFamily
 
 QUANTIZATIONS: Final = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M")
 DEFAULT_QUANTIZATIONS: Final = ("Q8_0", "Q4_K_M")
@@ -40,6 +44,29 @@ def require_llama_model(config: Mapping[str, Any], where: str) -> None:
             where=where,
             why="; ".join(reasons),
             hint="export it with --format merged or vllm",
+        )
+
+
+def require_gguf_family(family: ModelFamily, where: str, environment: Mapping[str, str] = os.environ) -> None:
+    """Refuse a family of which it is known that the converter of the llama.cpp built here lacks it.
+
+    Another llama.cpp, named in LLAMA_CPP_DIR, may have it: then its converter is asked (`require_probed`).
+
+    Args:
+        family: of the model.
+        where: the model, for the message.
+        environment: may name another llama.cpp.
+
+    Raises:
+        UsageError: with the family's reason.
+    """
+    capability = family.capability("gguf")
+    if isinstance(capability, Unsupported) and not environment.get(FOLDER_VARIABLE):
+        raise UsageError(
+            f"{family.title} cannot be exported to GGUF",
+            where=where,
+            why=f"{capability.why} (llama-cpp-python {VERSION})",
+            hint=f"export it with --format merged or vllm, or name a newer llama.cpp in {FOLDER_VARIABLE}",
         )
 
 
