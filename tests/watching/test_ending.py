@@ -202,6 +202,28 @@ def test_it_can_be_cancelled(folder: RunFolder, tmp_path: Path) -> None:
     ended.close()
 
 
+def test_it_can_be_cancelled_while_the_run_trains(folder: RunFolder, tmp_path: Path) -> None:
+    """The machine is kept although the run, and the watching process, go on; a resumed run has its end again."""
+    add_result(folder)
+    with JournalWriter(folder.journal_file) as journal, RunLock(folder.lock_file):
+        journal.write("started", pid=1, host="here", attempt=1, versions={})
+        ended = Ended(folder, tmp_path)
+        ended.after(0)
+        (folder.path / CANCEL_FILE).touch()
+        journal.write("step", step=1, loss=1.0)
+        ended.after(10)
+        ended.close()
+        ended = Ended(folder, tmp_path)
+        journal.write("step", step=2, loss=1.0)
+        ended.after(10)
+        journal.write("finished", steps=2)
+    assert ended.after(0) == [] and ended.after(1000) == []
+    assert ended.watcher.state.ending["text"] == "cancelled"
+    finish(folder, "failed", what="no room")  # resumed, and ended between two looks
+    assert ended.after(0) == [] and ended.after(1000) == ["failed"]
+    ended.close()
+
+
 def test_it_waits_for_other_runs_and_is_off_when_the_run_is_resumed(folder: RunFolder, tmp_path: Path) -> None:
     add_result(folder)
     finish(folder, steps=1)
