@@ -3,10 +3,10 @@
     uv run python benchmarks/sigterm.py               # 50 tries, the table in docs/watching.md
     uv run python benchmarks/sigterm.py --tries 5 --print
 
-One run of the benchmark model (134.7M parameters, LoRA of rank 16, float32, one question an image, eight rows a step)
+One run of the benchmark model (134.7M parameters, LoRA of rank 16, float32, five questions an image, ten a step)
 is started, gets SIGTERM at a random moment of a step once it has done some, is resumed, and so on. Seconds are those
-from the signal, as sent by this program: to the last file of the checkpoint, as the worker notes it; to the worker's last
-event; and to its end. Every checkpoint is then read whole, and has to be of the last step that was done.
+from the signal, as sent by this program: to the last file of the checkpoint, as the worker notes it; to the worker's
+last event; and to its end. Every checkpoint is then read whole, and has to be of the last step that was done.
 """
 
 import argparse
@@ -35,9 +35,9 @@ from mg_tui.runs.watch import RunWatch
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "watching.md"
 BEGIN, END = "<!-- measured by benchmarks/sigterm.py -->", "<!-- end of what was measured -->"
-KIND = KINDS["single"]
+KIND = KINDS["vqa"]
 _COMMAND = [sys.executable, "-P", "-c", "from mg_tui.cli.main import main; main()"]
-_STEPS_BEFORE = 3  # of an attempt, before its signal: the first ones warm up
+_STEPS_BEFORE = 1  # of an attempt, before its signal
 _PATIENCE_SECONDS = 600.0
 _SHARE = 0.95
 
@@ -64,10 +64,22 @@ class StoppedRun:
     def __init__(self, home: Path, model: Path, rows: Path, more: Sequence[str]):
         self._home = home
         self._environ = {**os.environ, "HF_HUB_OFFLINE": "1", "MODEL_GARDEN_CONFIG": str(home / "none.toml")}
-        options = ["--base-model", str(model), "--dataset", str(rows), "--epochs", "1000", "--device", "cpu"]
-        options += ["--batch-size", str(KIND.per_step), "--dtype", "float32", "--quantization", "none"]
-        options += ["--lora-r", "16", "--lora-alpha", "32", "--sample-count", "0", "--save-steps", "1000000"]
-        self._call("train-vision", *options, *more, "--detach")
+        options = {
+            "base-model": model,
+            "dataset": rows,
+            "epochs": 1000,
+            "device": "cpu",
+            "batch-size": KIND.per_step,
+            "gradient-accumulation-steps": 1,
+            "dtype": "float32",
+            "quantization": "none",
+            "lora-r": 16,
+            "lora-alpha": 32,
+            "sample-count": 0,
+            "save-steps": 1_000_000,
+        }
+        flags = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+        self._call("train-vision", *flags, *more, "--detach")
         self.folder: RunFolder = find_run(home, "last")
         self._new: list[Event] = []
 
@@ -95,6 +107,13 @@ class StoppedRun:
         if newest is None or damaged or checkpoint_format.step_of(newest) != view.step or view.ended_at is None:
             raise SystemExit(f"the checkpoint is not whole: {newest}, {damaged}, step {view.step}, {view.result}")
         return StopTimes(float(view.result["checkpoint_seconds"]), view.ended_at - at, end, step)
+
+    def kill(self) -> None:
+        """End the worker, if it lives."""
+        watch = RunWatch(self.folder)
+        watch.refresh()
+        if not watch.state.ended and watch.view.pid is not None:
+            os.kill(watch.view.pid, signal.SIGKILL)
 
     def _wait_for_steps(self, watch: RunWatch, attempt: int) -> list[float]:
         seconds: list[float] = []
@@ -157,6 +176,7 @@ def main() -> None:
     """Measure, and print or write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tries", type=int, default=50)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no try after that")
     parser.add_argument("--work", type=Path, default=Path.home() / ".cache" / "model-garden-benchmarks")
     parser.add_argument("--print", action="store_true", dest="only_print", help="write no page")
     parser.add_argument("more", nargs="*", help="further options of train-vision, after --")
@@ -164,14 +184,19 @@ def main() -> None:
     model = options.work.absolute() / "models" / "mid-float32"
     make_model(model)
     rows = make_rows(options.work.absolute() / "data" / "sigterm", KIND, steps=12)
-    chosen, times = random.Random(0), []
+    chosen, times, until = random.Random(0), [], time.monotonic() + 60 * options.minutes
     with tempfile.TemporaryDirectory() as folder:
         run = StoppedRun(Path(folder), model, rows, options.more)
-        for attempt in range(1, options.tries + 1):
-            if attempt > 1:
-                run.resume()
-            times.append(item := run.stop(chosen, attempt))
-            print(f"{attempt}: {item}", file=sys.stderr, flush=True)
+        try:
+            for attempt in range(1, options.tries + 1):
+                if attempt > 1 and time.monotonic() > until:
+                    break
+                if attempt > 1:
+                    run.resume()
+                times.append(item := run.stop(chosen, attempt))
+                print(f"{attempt}: {item}", file=sys.stderr, flush=True)
+        finally:
+            run.kill()
     table = format_table(times)
     print(table)
     if not options.only_print:

@@ -168,6 +168,10 @@ def test_a_watch_that_begins_later_says_only_what_is_new(folder: RunFolder, inbo
     tick_until(watcher, until, lambda: watcher.is_done)
     watcher.stop()
     assert inbox.events() == ["stopped"]
+    # Without a price there is no figure, and none is made up.
+    facts = inbox.messages[-1]["facts"]
+    assert facts["cost"] is None and facts["cost_to_end"] is None and facts["currency"] is None
+    assert "EUR" not in inbox.messages[-1]["text"]
 
 
 def test_health_is_reported_once_and_again_after_it_was_over(
