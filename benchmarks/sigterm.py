@@ -28,7 +28,7 @@ from harness.model import make_model
 from harness.synthetic_data import KINDS, make_rows
 
 from mg_tui.core.events import Event
-from mg_tui.runs import checkpoint_format
+from mg_tui.runs import checkpoint_format, operations
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.store import find_run
 from mg_tui.runs.watch import RunWatch
@@ -63,7 +63,7 @@ class StoppedRun:
 
     def __init__(self, home: Path, model: Path, rows: Path, more: Sequence[str]):
         self._home = home
-        self._environ = {**os.environ, "HF_HUB_OFFLINE": "1", "MODEL_GARDEN_CONFIG": str(home / "none.toml")}
+        os.environ.update(HF_HUB_OFFLINE="1", MODEL_GARDEN_CONFIG=str(home / "none.toml"))
         options = {
             "base-model": model,
             "dataset": rows,
@@ -85,7 +85,7 @@ class StoppedRun:
 
     def resume(self) -> None:
         """Start another attempt."""
-        self._call("runs", "resume", self.folder.id, "--detach")
+        operations.resume_run(self.folder, "sigterm.py")
 
     def stop(self, chosen: random.Random, attempt: int) -> StopTimes:
         """Send SIGTERM at a random moment of a step, and wait for the worker's end.
@@ -139,7 +139,7 @@ class StoppedRun:
 
     def _call(self, *arguments: str) -> None:
         command = [*_COMMAND, "--home", str(self._home), *arguments]
-        done = subprocess.run(command, env=self._environ, cwd=self._home, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=self._home, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(command)}: {done.stderr[-2000:]}")
 
