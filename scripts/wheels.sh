@@ -25,15 +25,14 @@ try() {
     trap "rm -rf '$folder'" EXIT
     dist=$(realpath "$dist")
     uv venv --quiet "$folder/environment"
-    uv pip install --quiet --python "$folder/environment" --find-links "$dist" "model-garden-tui[families]==$version"
+    uv pip install --quiet --python "$folder/environment" --find-links "$dist" "model-garden-tui==$version"
     cd "$folder" # away from the sources
     export HF_HUB_OFFLINE=1 MODEL_GARDEN_HOME="$folder/home"
     environment/bin/model-garden plugins
     environment/bin/model-garden demo --no-dashboard
     environment/bin/python -c 'import sys, mg_tui; assert mg_tui.__file__.startswith(sys.prefix), mg_tui.__file__'
     # Python of the environment above, whose torch uv links from its cache.
-    uvx --python "$folder/environment/bin/python" --find-links "$dist" --from "model-garden-tui[families]==$version" \
-        model-garden-tui plugins
+    uvx --python "$folder/environment/bin/python" --find-links "$dist" "model-garden-tui@$version" plugins
 }
 
 case ${1:-} in

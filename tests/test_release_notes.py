@@ -50,15 +50,6 @@ def test_a_release_without_notes_is_refused() -> None:
     assert (done.returncode, done.stdout) == (1, "") and "no section `## 99.0.0`" in done.stderr
 
 
-def test_the_extra_of_all_families_names_every_plugin() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    plugins = {
-        tomllib.loads(file.read_text())["project"]["name"] for file in (ROOT / "plugins").glob("*/pyproject.toml")
-    }
-    assert set(project["project"]["optional-dependencies"]["families"]) == plugins
-    assert set(project["dependency-groups"]["families"]) == plugins
-
-
 def test_the_package_has_a_command_of_its_own_name_for_uvx() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["scripts"][project["name"]] == project["scripts"]["model-garden"]

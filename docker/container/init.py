@@ -16,9 +16,11 @@ nor a run is alive.
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +36,7 @@ FORWARDED_SIGNALS = {signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR
 HANDLED_SIGNALS = {signal.SIGCHLD, signal.SIGTERM} | FORWARDED_SIGNALS
 SI_KERNEL = 0x80  # si_code of a signal that a terminal sends to its foreground process group
 GRACE_SECONDS = 1.0  # how long a process may outlive the command before it counts as still running
+SESSION_SECONDS = 2.0  # how long those may take that were started with `docker exec`, at the end
 POLL_SECONDS = 1.0  # interval of polling runs that are not children and so send no SIGCHLD
 DOUBLE_PRESS_SECONDS = 5.0  # two ctrl+c within this time stop the runs
 # `docker stop` kills after 10 seconds unless told otherwise; GARDEN_STOP_SECONDS says what it was told.
@@ -176,10 +179,28 @@ class Init:
                 continue
             others = self.other_processes()
             if not others:
+                self.end_sessions()
                 return self.status if self.status >= 0 else 128 - self.status
             if not (self.announced or self.stopping) and time.monotonic() - self.ended_at > GRACE_SECONDS:
                 self.announced = True
                 log(format_still_running(others))
+
+    def end_sessions(self) -> None:
+        """Let the dashboards and shells of `docker exec` end, which die with process 1 and would leave their terminals
+        as they are.
+        """
+        until = time.monotonic() + SESSION_SECONDS
+        while sessions := [process for process in self.sessions() if time.monotonic() < until]:
+            for process in sessions:
+                if process.pid not in self.signaled:
+                    self.signaled.add(process.pid)
+                    self.send_signal(signal.SIGHUP, process.pid)
+            time.sleep(0.05)
+            self.reap()
+
+    def sessions(self) -> list[Process]:
+        """What `docker exec` started: its parent is outside of the container."""
+        return [process for process in list_processes() if self.own_pid == 1 != process.pid and process.parent == 0]
 
     def say_what_is_unsaved(self) -> None:
         """For every run that has not ended yet: what is lost if it is killed now."""
@@ -205,6 +226,14 @@ def log(text: str) -> None:
     """Print to standard error, which may be closed."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)
+
+
+def fit(text: str) -> str:
+    """A sentence with its words whole at the width of the terminal, where standard error is one."""
+    if not sys.stderr.isatty():
+        return text
+    columns = shutil.get_terminal_size().columns
+    return textwrap.fill(text, columns, break_long_words=False, break_on_hyphens=False)
 
 
 def become_subreaper() -> None:
@@ -237,7 +266,7 @@ def run(command: list[str]) -> int:
     use_writable_temporary_folder()
     if os.environ.get("GARDEN_CHECKS", "on").lower() not in ("off", "0", "false", "no"):
         for problem in start_checks.find_problems(start_checks.gather(os.environ)):
-            log(problem)
+            log(fit(problem))
     starts = restart.Starts(command, os.environ, socket.gethostname())
     plan = starts.plan()
     if plan.message:

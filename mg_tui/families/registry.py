@@ -35,8 +35,8 @@ __all__ = [
     "reload_registry",
 ]
 
-# The core distribution has no family of its own: they are plugins.
-INSTALL_HINT: Final = "install a model family, e.g. `pip install 'model-garden-tui[families]'`"
+# No family is part of the package: they are plugins, which its default install brings.
+INSTALL_HINT: Final = "install the model families: `pip install model-garden-tui` brings them all"
 
 
 @dataclass(frozen=True, slots=True)

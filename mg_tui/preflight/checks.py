@@ -17,7 +17,7 @@ from mg_tui.core.paths import is_remote
 from mg_tui.core.spec import AUTO_METRICS, BEST_LOSS, BEST_NONE, TrainingSpec
 from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
 from mg_tui.data.progress import Progress
-from mg_tui.runs.cost import PRICE_NAMES
+from mg_tui.runs.cost import require_price
 
 if TYPE_CHECKING:
     from mg_tui.data.checks.findings import CheckReport
@@ -166,11 +166,8 @@ def _require_watching(spec: TrainingSpec, settings: Settings, cwd: Path) -> None
     _public, request = separate_secrets(spec, settings.notify, cwd)
     if request is not None:
         check_request(request, os.environ)
-    if spec.max_cost is not None and not any(settings.cost.get(name) for name in PRICE_NAMES):
-        raise UsageError(
-            "max_cost: what a run costs is not known without a price",
-            hint="set one in garden.toml, e.g. [cost] per_hour = 2.50, or MODEL_GARDEN_COST_PER_HOUR",
-        )
+    if spec.max_cost is not None:
+        require_price(settings.cost)
 
 
 def _metric_names(spec: TrainingSpec) -> list[str]:

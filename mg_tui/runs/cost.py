@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mg_tui.core.errors import UsageError
 from mg_tui.core.text import printable
 
 PRICE_NAMES: Final = ("per_kwh", "per_gpu_hour", "per_hour")
@@ -81,6 +82,19 @@ def cost_to_end(cost: Cost, seconds: float | None, eta_seconds: float | None) ->
     if cost.money is None or not seconds or eta_seconds is None:
         return None
     return cost.money / seconds * eta_seconds
+
+
+def require_price(prices: Mapping[str, Any]) -> None:
+    """Refuse a limit of the cost where nothing is known about it.
+
+    Raises:
+        UsageError: no price is set.
+    """
+    if not any(prices.get(name) for name in PRICE_NAMES):
+        raise UsageError(
+            "max_cost: what a run costs is not known without a price",
+            hint="set one in garden.toml, e.g. [cost] per_hour = 2.50, or MODEL_GARDEN_COST_PER_HOUR",
+        )
 
 
 def default_currency() -> str:

@@ -2,18 +2,21 @@
 
 import contextlib
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from mg_tui.config import load_settings
 from mg_tui.core.errors import EnvironmentProblem, RunFailed, UsageError
 from mg_tui.core.files import write_atomic
 from mg_tui.runs import checkpoint_format
+from mg_tui.runs.cost import compute_cost, require_price
 from mg_tui.runs.elsewhere import elsewhere_of
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.output_folder import check_resumed_output
 from mg_tui.runs.spec_check import accept_spec as write_accepted_spec
-from mg_tui.runs.spec_check import change_output_dir, require_unchanged_spec
+from mg_tui.runs.spec_check import change_spec, require_unchanged_spec
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
 from mg_tui.runs.watch import RunWatch
@@ -31,7 +34,7 @@ class ResumeTarget:
         last_step: the last step it completed: steps after the checkpoint are repeated.
         attempts: how often it has been started.
         removed_steps: steps of later checkpoints, which are removed on resume.
-        output_dir: another folder for the result than the spec has, or None.
+        changed: values of options that it resumes with instead of those of the spec.
     """
 
     folder: RunFolder
@@ -39,7 +42,7 @@ class ResumeTarget:
     last_step: int
     attempts: int
     removed_steps: tuple[int, ...] = ()
-    output_dir: Path | None = None
+    changed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:
@@ -62,6 +65,7 @@ def find_resume_target(
     at: str | None = None,
     accept_spec: bool = False,
     output_dir: Path | None = None,
+    max_cost: float | None = None,
 ) -> ResumeTarget:
     """Find the checkpoint a run would resume from.
 
@@ -71,10 +75,11 @@ def find_resume_target(
         at: the step of an earlier checkpoint, or `best`; by default the newest.
         accept_spec: whether a changed spec.json is used as it is now.
         output_dir: another folder for the result than the spec has; absolute.
+        max_cost: another limit of the cost of all attempts together than the spec has.
 
     Raises:
         UsageError: it is running, queued or finished, its spec cannot be read or was changed, there is no such
-            checkpoint, or its output folder cannot be used.
+            checkpoint, its output folder cannot be used, or it has cost what it may.
     """
     folder = RunFolder(folder.path.absolute())
     watch = RunWatch(folder)
@@ -93,8 +98,11 @@ def find_resume_target(
         require_unchanged_spec(folder, view.spec_digest, view.spec_values)
     if (output := output_dir or (Path(spec.output_dir) if spec.output_dir else None)) is not None:
         check_resumed_output(folder, output, folder.home)
+    _require_budget(folder, view, spec.max_cost if max_cost is None else max_cost)
+    changed = {"output_dir": None if output_dir is None else str(output_dir), "max_cost": max_cost}
+    changed = {name: value for name, value in changed.items() if value is not None}
     if at is not None:
-        return replace(_target_at(folder, view, at), output_dir=output_dir)
+        return replace(_target_at(folder, view, at), changed=changed)
     newest = newest_checkpoint(folder)
     if newest is None and not from_start:
         raise UsageError(
@@ -102,7 +110,23 @@ def find_resume_target(
             where=str(folder.checkpoints_dir),
             hint=f"restart it from step 0 with `model-garden runs resume {run} --from-start`",
         )
-    return ResumeTarget(folder, newest and newest[0], view.step, view.attempt, output_dir=output_dir)
+    return ResumeTarget(folder, newest and newest[0], view.step, view.attempt, changed=changed)
+
+
+def _require_budget(folder: RunFolder, view: RunView, max_cost: float | None) -> None:
+    """Refuse to resume a run that would stop again after its first step, because it has cost what it may."""
+    if max_cost is None:
+        return
+    prices = load_settings(home=folder.home).cost
+    require_price(prices)
+    # A worker that was killed has written no end: it lasted until its last event.
+    seconds = view.elapsed_seconds(view.last_time or 0.0)
+    cost = compute_cost(view.energy_j, view.gpu_seconds, prices, seconds)
+    if cost.money is not None and cost.money >= max_cost:
+        raise UsageError(
+            f"Run {folder.id} has cost {cost.formatted_money}, and may cost {max_cost:,.2f}.",
+            hint=f"allow more for all of it: model-garden runs resume {folder.id} --max-cost {2 * cost.money:.2f}",
+        )
 
 
 def _journaled_target(folder: RunFolder, view: RunView, at: str | None) -> ResumeTarget:
@@ -138,8 +162,8 @@ def commit_resume_target(target: ResumeTarget, *, accept_spec: bool = False, by:
         )
     if accept_spec:
         write_accepted_spec(target.folder, by)
-    if target.output_dir is not None:
-        change_output_dir(target.folder, target.output_dir, by)
+    if target.changed:
+        change_spec(target.folder, target.changed, by)
     write_resume_target(target.folder, target)
 
 

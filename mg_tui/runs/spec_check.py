@@ -6,7 +6,6 @@ first half of the run, without a word.
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
@@ -42,14 +41,14 @@ def require_unchanged_spec(folder: RunFolder, digest: str | None, then: Mapping[
     )
 
 
-def change_output_dir(folder: RunFolder, path: Path, by: str) -> None:
-    """Let a run write its result into another folder, on the word of `by`. Only with the run's lock held.
+def change_spec(folder: RunFolder, changed: Mapping[str, Any], by: str) -> None:
+    """Let a run resume with other values of some options, on the word of `by`. Only with the run's lock held.
 
     Raises:
         UsageError: spec.json cannot be read.
         EnvironmentProblem: spec.json or the journal cannot be written.
     """
-    values = {**folder.spec_values(), "output_dir": str(path)}
+    values = {**folder.spec_values(), **changed}
     try:
         write_atomic(folder.spec_file, (json.dumps(values, indent=2) + "\n").encode())
     except OSError as error:

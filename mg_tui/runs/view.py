@@ -24,7 +24,10 @@ from mg_tui.runs.state import RunState
 __all__ = ["Decision", "LossEvaluation", "RunView", "RunWarning", "Sample", "SavedCheckpoint"]
 
 MAX_RECORDS: Final = 1_000  # stored warnings, evaluations and samples; older warnings are only counted
-_LIFECYCLE_KINDS: Final = frozenset({"created", "queued", "started", "finished", "stopped", "failed"})
+ENDS: Final = frozenset({"finished", "stopped", "failed"})  # the kinds of event that end an attempt
+_LIFECYCLE_KINDS: Final = frozenset({"created", "queued", "started"}) | ENDS
+# Written by front ends too, days after a run's end: they say nothing of how long its worker lived.
+NOT_OF_THE_WORKER: Final = frozenset({"spec_accepted", "checkpoint_removed"})
 
 
 class RunView:
@@ -159,7 +162,8 @@ class RunView:
                 self.lifecycle = event.kind
                 if event.kind in ("started", "queued"):
                     self._end_attempt()
-            self.last_time = event.t
+            if event.kind not in NOT_OF_THE_WORKER:
+                self.last_time = event.t
             handler = _HANDLERS.get(event.kind)
             if handler is not None:
                 handler(self, event.t, event.data)
@@ -178,10 +182,11 @@ class RunView:
         self.spec_values = data["spec"] if isinstance(data.get("spec"), dict) else {}
 
     def _end_attempt(self) -> None:
-        """A new attempt begins: the previous one lasted until its last event."""
+        """A new attempt begins: the previous one lasted until its end, or the last event of a worker that died."""
         began, self._attempt_began = self._attempt_began, None
-        if began is not None and self.last_time is not None:
-            self.earlier_seconds += max(self.last_time - began, 0.0)
+        until = self.last_time if self.ended_at is None else self.ended_at
+        if began is not None and until is not None:
+            self.earlier_seconds += max(until - began, 0.0)
 
     def _versions(self, data: Mapping[str, Any]) -> None:
         if isinstance(data.get("versions"), dict):

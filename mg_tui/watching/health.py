@@ -1,7 +1,7 @@
 """What no event of the journal says: a worker that does not respond, a full disk, GPUs that compute nothing."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from mg_tui.core.text import format_gib
@@ -69,8 +69,7 @@ class HealthCheck:
         """GPUs that the run holds memory on, else all of them, idle for a while."""
         gpus = self._sample_gpus()
         own = [gpu for gpu in gpus if any(process.pid == watch.view.pid for process in gpu.processes)] or list(gpus)
-        busy = [gpu.utilization for gpu in own if gpu.utilization is not None]
-        if not busy or max(busy) > IDLE_PERCENT or watch.view.phase != "training":
+        if not are_idle(own) or watch.view.phase != "training":
             self._idle_since = None
             return None
         if self._idle_since is None:
@@ -79,3 +78,9 @@ class HealthCheck:
         if seconds < self._idle_seconds:
             return None
         return f"the GPUs have computed nothing for {seconds / 60:.0f} min, and cost the same as when they do"
+
+
+def are_idle(gpus: Iterable[Gpu]) -> bool:
+    """Whether GPUs compute nothing; False for those that do not say, or where there is none."""
+    busy = [gpu.utilization for gpu in gpus if gpu.utilization is not None]
+    return bool(busy) and max(busy) <= IDLE_PERCENT

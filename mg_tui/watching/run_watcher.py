@@ -13,10 +13,12 @@ from mg_tui.runs.watch_request import WatchRequest
 from mg_tui.watching.delivery import FIRST_PAUSE, Deliverer
 from mg_tui.watching.ending import Ending
 from mg_tui.watching.health import HealthCheck, SampleGpus
+from mg_tui.watching.idle_machine import IdleMachine
 from mg_tui.watching.messages import MessageWriter, RunMessage
 from mg_tui.watching.syncing import FAILED_MESSAGE_SECONDS, Syncer
 from mg_tui.watching.watch_state import WatchState
 
+_STARTS: Final = frozenset({"queued", "started"})
 _KINDS_TO_COPY: Final = frozenset({"checkpoint", "finished", "stopped", "failed"})
 
 
@@ -54,6 +56,9 @@ class RunWatcher:
         if request.sync is not None:
             self._syncer = Syncer(folder, request.sync, self.state, first_pause=3 * retry_pause, clock=clock)
         self._ending = Ending(folder, request, self.state, environ)
+        self._idle: IdleMachine | None = None
+        if request.notify and request.when_done is None:
+            self._idle = IdleMachine(folder, self.state, sample_gpus, prices, environ)
         self._ended = False
 
     def start(self) -> None:
@@ -86,7 +91,8 @@ class RunWatcher:
     def is_done(self) -> bool:
         """Whether the run has ended and nothing is left to do."""
         synced = self._syncer is None or self._syncer.is_done
-        return self._ended and synced and self._ending.is_over and not self.state.waiting
+        idle = self._idle is None or self._idle.is_over
+        return self._ended and synced and idle and self._ending.is_over and not self.state.waiting
 
     @property
     def messages_waiting(self) -> int:
@@ -119,11 +125,16 @@ class RunWatcher:
         self._take(messages, self._health_messages(now))
         if (run_state.ended and not self._ended) or any(event.kind in _KINDS_TO_COPY for event in new):
             self._request_copy(run_state, new)
+        # What was planned for an end, and its cancellation, are off when the run is resumed; a cancellation that came
+        # before the end stays.
+        resumed = self._ended and any(event.kind in _STARTS for event in new)
+        if resumed or (self.state.ending and not run_state.ended):
+            self._ending.reset()
+        if self._idle is not None and (resumed or not run_state.ended):
+            self._idle.reset()
         self._ended = run_state.ended
         if run_state.ended:
             self._tick_end(run_state, now)
-        elif new or not self._ending.is_over:
-            self._ending.reset()
         if self.is_done != self.state.done:
             with self.state.changing():
                 self.state.done = self.is_done
@@ -168,3 +179,5 @@ class RunWatcher:
 
         synced = self._syncer is None or self._syncer.is_done
         self._ending.tick(run_state, self.watch.view, self._writer, synced=synced, send=send, now=now)
+        if self._idle is not None and (idle := self._idle.check(self.watch.view, self._writer, now)) is not None:
+            send(idle)

@@ -99,7 +99,7 @@ def test_the_cloud_image_has_no_host_keys_and_opens_one_port() -> None:
 
 
 def test_parts_of_a_list_are_the_whole_list() -> None:
-    """The Dockerfile's awk script sorts every package into one of three layers."""
+    """The Dockerfile's awk script sorts every package into one of three layers, the last in two parts."""
     (script,) = re.findall(r"awk '(.+?)' /tmp", next(rest for word, rest in _instructions() if "awk" in rest))
     for name in LISTS[:-1]:
         with tempfile.TemporaryDirectory() as folder:
@@ -110,6 +110,7 @@ def test_parts_of_a_list_are_the_whole_list() -> None:
         assert all(export.OF_TORCH.match(entry) for entry in export.list_requirements(parts["torch"]))
         assert {"torch", "torchvision", "triton"} == set(export.list_versions(parts["torch"]))
         assert not any(entry.startswith(("torch", "transformers")) for entry in parts["cuda"].splitlines())
+        assert set(export.list_versions(parts["source"])) == {"docopt"}, "what is built from source is named"
 
 
 def test_stages_start_from_the_argument() -> None:
@@ -155,7 +156,8 @@ def test_list_has_the_versions_of_pyproject(variant: str) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_list_has_every_dependency(variant: str) -> None:
     listed = export.list_versions((DOCKER / f"requirements-{variant}.txt").read_text())
-    ours = {path.name for path in (ROOT / "plugins").iterdir()}
+    files = (ROOT / "plugins").glob("*/pyproject.toml")
+    ours = {tomllib.loads(file.read_text())["project"]["name"] for file in files}
     for dependency in _project()["project"]["dependencies"]:  # type: ignore[attr-defined]
         name = re.split(r"[^A-Za-z0-9._-]", dependency)[0].lower()
         assert name in listed or name in ours, "run `uv run python docker/export_requirements.py`"

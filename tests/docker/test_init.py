@@ -1,5 +1,6 @@
 """Process 1 of the image, here as an ordinary process that adopts the orphans below it, and as a real process 1."""
 
+import contextlib
 import json
 import os
 import pty
@@ -117,6 +118,25 @@ def test_a_second_interrupt_stops_the_run(tmp_path: Path) -> None:
     assert log.read_text() == "running\nsaved\n"
 
 
+def test_a_terminal_gets_whole_words(tmp_path: Path) -> None:
+    """The sentence tells what to type, which has to be read and copied."""
+    closed = tmp_path / "file"
+    closed.touch()
+    pid, terminal = pty.fork()
+    if pid == 0:
+        environ = {**os.environ, "GARDEN_CHECKS": "on", "MODEL_GARDEN_HOME": str(closed / "h"), "COLUMNS": "40"}
+        os.execve(sys.executable, [sys.executable, "-IS", str(INIT), "true"], environ)
+    said = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while part := os.read(terminal, 4096):
+            said += part
+    os.waitpid(pid, 0)
+    os.close(terminal)
+    lines = [line for line in said.decode().split("\r\n") if str(tmp_path) not in line]
+    assert max(map(len, lines)) <= 40 and len(lines) > 3
+    assert "cannot write" in said.decode().replace("\r\n", " ")
+
+
 def test_ctrl_c_of_a_terminal_arrives_once(tmp_path: Path) -> None:
     log = tmp_path / "log"
     counts = f"""
@@ -174,6 +194,32 @@ def test_process_1_waits_for_an_orphan_and_forwards_sigterm(tmp_path: Path) -> N
         outer.communicate(timeout=15)
     assert log.read_text() == "running\nsaved\n"
     assert outer.returncode == 3
+
+
+@needs_namespace
+def test_sessions_from_outside_restore_their_terminals_before_process_1_ends(tmp_path: Path) -> None:
+    """As `docker exec` does, a dashboard is started in the container from outside; it would be killed at its end."""
+    log, go = tmp_path / "log", tmp_path / "go"
+    waits = f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.02)"
+    session = """
+import signal, sys, time
+def restore(*_):
+    time.sleep(0.3); print("restored", file=open(sys.argv[1], "a"), flush=True); sys.exit(0)
+signal.signal(signal.SIGHUP, restore)
+print("open", file=open(sys.argv[1], "a"), flush=True)
+time.sleep(60)
+"""
+    with start_init(sys.executable, "-c", waits, prefix=NAMESPACE) as outer:
+        children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
+        wait_until(lambda: len(children.read_text().split()) == 1)
+        first = children.read_text().split()[0]
+        inside = ("nsenter", "--target", first, "--pid", "--mount", sys.executable, "-c", session, str(log))
+        with subprocess.Popen(inside, start_new_session=True) as other:
+            wait_until(lambda: log.exists() and "open" in log.read_text())
+            go.touch()
+            outer.communicate(timeout=15)
+            other.wait(timeout=15)
+    assert log.read_text() == "open\nrestored\n" and outer.returncode == 0
 
 
 def test_a_run_that_takes_long_to_save_is_reported_with_its_loss_before_the_kill(tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs.folder import RunFolder
 
@@ -32,6 +34,14 @@ def started(attempt=1, resumed_from=None):
 def step(number):
     journal.write("step", step=number, epoch=0.1, loss=1 / number, learning_rate=1e-4, seconds=0.1, tokens=10, images=1)
 """
+
+
+def write_at(folder: RunFolder, t: float, kind: str, **data: Any) -> None:
+    """Append an event to a run's journal that was written at a Unix time."""
+    number = len(folder.journal_file.read_bytes().splitlines()) + 1
+    with folder.journal_file.open("a") as file:
+        file.write(Event(number, t, kind, data).to_line())
+
 
 Start = Callable[[RunFolder, str], "subprocess.Popen[bytes]"]
 

@@ -1,6 +1,7 @@
 """Whether and from where a run can go on, as a face sees it."""
 
 import json
+import time
 import zlib
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from mg_tui.runs.folder import RunFolder, spec_digest
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.lock import RunLock
 from mg_tui.runs.resume import commit_resume_target, find_resume_target, newest_checkpoint
+from tests.runs.conftest import write_at
 
 
 def write_events(folder: RunFolder, *kinds: str, step: int = 0) -> None:
@@ -151,3 +153,37 @@ def test_an_output_folder_that_was_taken_is_found_when_resuming_and_another_can_
     assert run.read_spec().output_dir == str(other)
     assert run.read_spec() == spec.model_copy(update={"output_dir": str(other)}), "and nothing else"
     find_resume_target(run, from_start=True)  # the journal has the changed spec
+
+
+@pytest.fixture
+def priced(tmp_path: Path, spec: TrainingSpec, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A run of one hour that may cost 20, a day ago; the machine costs 20 an hour."""
+    monkeypatch.setenv("MODEL_GARDEN_COST_PER_HOUR", "20")
+    run = RunFolder.create(tmp_path / "home", spec.model_copy(update={"max_cost": 20.0}))
+    began = time.time() - 86_400.0
+    write_at(run, began, "started", pid=1, attempt=1)
+    write_at(run, began + 3600.0, "stopped", step=7, checkpoint=None, by="max_cost (20.00 EUR)")
+    return run
+
+
+def test_a_run_that_has_cost_what_it_may_resumes_with_more(priced: RunFolder) -> None:
+    for refused in (None, 10.0, 20.0):
+        with pytest.raises(UsageError, match=r"has cost 20\.00 EUR, and may cost (2|1)0\.00") as caught:
+            find_resume_target(priced, from_start=True, max_cost=refused)
+        assert f"runs resume {priced.id} --max-cost 40.00" in str(caught.value.hint)
+    before = priced.read_spec()
+    commit_resume_target(find_resume_target(priced, from_start=True, max_cost=50.0), by="me")
+    assert priced.read_spec() == before.model_copy(update={"max_cost": 50.0}), "and nothing else"
+    find_resume_target(priced, from_start=True)  # the journal has the changed spec, and the day is not counted
+
+
+def test_a_limit_of_the_cost_needs_a_price(
+    priced: RunFolder, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MODEL_GARDEN_COST_PER_HOUR")
+    with pytest.raises(UsageError, match="not known without a price"):
+        find_resume_target(priced, from_start=True)
+    write_events(folder, "started", "stopped")
+    with pytest.raises(UsageError, match="not known without a price"):
+        find_resume_target(folder, from_start=True, max_cost=5.0)
+    assert find_resume_target(folder, from_start=True).changed == {}

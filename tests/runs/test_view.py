@@ -209,3 +209,21 @@ def test_time_between_attempts_is_not_working_time() -> None:
     view.apply([Event(5, 6020.0, "finished", {"steps": 2})])
     assert view.elapsed_seconds(9999.0) == 50.0
     assert view.started_at == 100.0
+
+
+@pytest.mark.parametrize("end", ["stopped", "failed", None])
+def test_what_is_written_between_attempts_does_not_lengthen_the_one_before(end: str | None) -> None:
+    """A spec that is accepted, or a checkpoint that is deleted, days after the end; a worker that died has none."""
+    view = RunView()
+    view.apply([Event(1, 100.0, "started", {"attempt": 1}), Event(2, 130.0, "step", {"step": 1})])
+    if end is not None:
+        view.apply([Event(3, 140.0, end, {"step": 1})])
+    lasted = 30.0 if end is None else 40.0
+    later = [
+        Event(4, 5000.0, "checkpoint_removed", {"path": "checkpoints/step-000001"}),
+        Event(5, 5500.0, "spec_accepted", {}),
+    ]
+    view.apply(later)
+    assert view.elapsed_seconds(view.last_time or 0.0) == lasted
+    view.apply([Event(6, 6000.0, "started", {"attempt": 2})])
+    assert (view.earlier_seconds, view.elapsed_seconds(6010.0)) == (lasted, lasted + 10.0)

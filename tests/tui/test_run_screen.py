@@ -7,6 +7,7 @@ from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.lock import RunLock
 from mg_tui.runs.store import find_run
+from mg_tui.runs.watch_request import CANCEL_FILE, LOCK_FILE, WatchRequest, write_watch_request
 from mg_tui.tui.screens.confirm import ConfirmScreen
 from mg_tui.tui.screens.run import RunScreen
 from mg_tui.tui.widgets.run.panes import LogPane, RunTabs
@@ -115,6 +116,24 @@ async def test_stop_and_checkpoint_are_asked_of_the_worker(home, dashboard, size
         await until(pilot, lambda: any("-stop-" in file.name for file in folder.control_dir.iterdir()))
     for file in folder.control_dir.iterdir():
         file.unlink()
+
+
+async def test_the_machine_is_kept(tmp_path, dashboard, size, text, until) -> None:
+    """`K` cancels what happens when the run is done; where nothing would happen, or nobody watches, that is said."""
+    folder = RunFolder.create(tmp_path / "home", TrainingSpec(base_model="tiny", dataset="x.jsonl", name="mine"))
+    app = dashboard(folder.home)
+    async with app.run_test(size=size, notifications=True) as pilot:
+        await _open(app, pilot, folder, until)
+        await pilot.press("K")
+        await until(pilot, lambda: "Nothing happens when" in text(app))
+        write_watch_request(folder.path, WatchRequest(when_done="stop", grace=7200.0))
+        await pilot.press("K")
+        await until(pilot, lambda: "is not watched" in text(app))
+        assert not (folder.path / CANCEL_FILE).exists()
+        with RunLock(folder.path / LOCK_FILE):
+            await pilot.press("K")
+            await until(pilot, lambda: (folder.path / CANCEL_FILE).exists())
+            await until(pilot, lambda: app.message_log[-1].text.startswith("mine: cancelled: the machine keeps"))
 
 
 async def test_it_follows_a_run_from_its_start_to_its_end(tmp_path, dashboard, text, until) -> None:

@@ -19,6 +19,7 @@ from mg_tui.runs.watch_request import CANCEL_FILE, WatchRequest
 from mg_tui.watching import ending, when_done
 from mg_tui.watching.run_watcher import RunWatcher
 from mg_tui.watching.when_done import EndingFailed, RentedMachine, call_provider, find_machine, run_command
+from tests.watching.conftest import Inbox, Until
 from tests.watching.test_syncing import add_result
 
 RUNPOD = {"RUNPOD_POD_ID": "pod1", "RUNPOD_API_KEY": "rpa_secret"}
@@ -125,13 +126,13 @@ def test_a_command_is_run_without_a_shell_and_for_a_time(tmp_path: Path) -> None
 class Ended:
     """A run that has ended, watched with a clock of its own; its command writes a line into a file."""
 
-    def __init__(self, folder: RunFolder, tmp_path: Path, **options: Any):
+    def __init__(self, folder: RunFolder, tmp_path: Path, *, environ: Mapping[str, str] = os.environ, **options: Any):
         self.file = tmp_path / "ended"
         self.now = time.time()
         command = f"sh -c 'echo $MODEL_GARDEN_STATE >> {self.file}'"
         request = WatchRequest(**{"when_done": command, "grace": 60.0, **options})
         self.watcher = RunWatcher(
-            folder, request, prices={}, environ=dict(os.environ), clock=lambda: self.now, retry_pause=0.05
+            folder, request, prices={}, environ=dict(environ), clock=lambda: self.now, retry_pause=0.05
         )
         self.watcher.start()
 
@@ -202,6 +203,28 @@ def test_it_can_be_cancelled(folder: RunFolder, tmp_path: Path) -> None:
     ended.close()
 
 
+def test_it_can_be_cancelled_while_the_run_trains(folder: RunFolder, tmp_path: Path) -> None:
+    """The machine is kept although the run, and the watching process, go on; a resumed run has its end again."""
+    add_result(folder)
+    with JournalWriter(folder.journal_file) as journal, RunLock(folder.lock_file):
+        journal.write("started", pid=1, host="here", attempt=1, versions={})
+        ended = Ended(folder, tmp_path)
+        ended.after(0)
+        (folder.path / CANCEL_FILE).touch()
+        journal.write("step", step=1, loss=1.0)
+        ended.after(10)
+        ended.close()
+        ended = Ended(folder, tmp_path)
+        journal.write("step", step=2, loss=1.0)
+        ended.after(10)
+        journal.write("finished", steps=2)
+    assert ended.after(0) == [] and ended.after(1000) == []
+    assert ended.watcher.state.ending["text"] == "cancelled"
+    finish(folder, "failed", what="no room")  # resumed, and ended between two looks
+    assert ended.after(0) == [] and ended.after(1000) == ["failed"]
+    ended.close()
+
+
 def test_it_waits_for_other_runs_and_is_off_when_the_run_is_resumed(folder: RunFolder, tmp_path: Path) -> None:
     add_result(folder)
     finish(folder, steps=1)
@@ -236,6 +259,28 @@ def test_nothing_ends_before_everything_is_copied(folder: RunFolder, tmp_path: P
         time.sleep(0.05)
     assert ended.after(61) == ["finished"]
     ended.close()
+
+
+def test_a_provider_that_is_away_is_asked_once_it_is_back(
+    folder: RunFolder, tmp_path: Path, provider: Provider, inbox: Inbox, until: Until
+) -> None:
+    add_result(folder)
+    finish(folder, steps=1)
+    provider.status = 503
+    ended = Ended(folder, tmp_path, when_done="stop", grace=0.0, notify={"hook": inbox.webhook}, environ=RUNPOD)
+    ended.after(0)
+    ended.after(1)
+    assert len(provider.requests) == 1 and not ended.watcher.is_done
+    provider.status = 200
+    for _ in range(3):
+        ended.after(61)
+    assert [request[:2] for request in provider.requests] == [("POST", "/v1/pods/pod1/stop")] * 2
+    until(lambda: ended.watcher.messages_waiting == 0)
+    ended.close()
+    assert inbox.events() == ["started", "finished", "ending", "ended", "ended"]
+    said = [message["text"] for message in inbox.messages if message["event"] == "ended"]
+    assert "HTTP 503" in said[0] and "tried again" in said[0] and "was asked to stop pod1" in said[1]
+    assert "rpa_secret" not in str(inbox.messages)
 
 
 def test_a_provider_that_fails_is_asked_again_and_given_up(

@@ -19,6 +19,7 @@ from mg_tui.hardware.types import Gpu, GpuProcess
 from mg_tui.runs import watch_request
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
+from mg_tui.runs.lock import RunLock
 from mg_tui.runs.watch_request import WatchRequest
 from mg_tui.runs.watcher_process import describe_watching, is_watched
 from mg_tui.watching import health
@@ -167,6 +168,10 @@ def test_a_watch_that_begins_later_says_only_what_is_new(folder: RunFolder, inbo
     tick_until(watcher, until, lambda: watcher.is_done)
     watcher.stop()
     assert inbox.events() == ["stopped"]
+    # Without a price there is no figure, and none is made up.
+    facts = inbox.messages[-1]["facts"]
+    assert facts["cost"] is None and facts["cost_to_end"] is None and facts["currency"] is None
+    assert "EUR" not in inbox.messages[-1]["text"]
 
 
 def test_health_is_reported_once_and_again_after_it_was_over(
@@ -203,6 +208,106 @@ def test_health_is_reported_once_and_again_after_it_was_over(
     until(lambda: inbox.events() == ["started", "gpu_idle", "gpu_idle", "disk"])
     watcher.stop()
     assert "the disk is nearly full" in inbox.messages[-1]["text"]
+
+
+class Machine:
+    """A run that has ended on a machine with one GPU, watched with a clock of its own."""
+
+    def __init__(self, folder: RunFolder, inbox: Inbox, **options: object):
+        self.utilization: float | None = 0.0
+        self.now = time.time()
+        with JournalWriter(folder.journal_file) as journal:
+            journal.write("started", pid=1, host="here", attempt=1, versions={})
+            journal.write("stopped", step=1, checkpoint=None, by="me")
+        request = WatchRequest({"hook": inbox.webhook}, when_done=options.pop("when_done", None))  # type: ignore[arg-type]
+        given = {"prices": {"per_hour": 2.5, "currency": "EUR"}, "environ": {}, **options}
+        self.watcher = RunWatcher(
+            folder,
+            request,
+            sample_gpus=lambda: (Gpu(0, "H100", utilization=self.utilization),),
+            clock=lambda: self.now,
+            retry_pause=0.05,
+            **given,  # type: ignore[arg-type]
+        )
+        self.watcher.start()
+        self.watcher.tick()
+
+    def later(self, seconds: float) -> None:
+        for _ in range(3):
+            self.now += seconds / 3
+            self.watcher.tick()
+
+
+def test_an_idle_gpu_after_the_end_is_reported_once_while_it_is_billed(
+    folder: RunFolder, inbox: Inbox, until: Until
+) -> None:
+    machine = Machine(folder, inbox)
+    machine.later(health.IDLE_SECONDS / 2)
+    machine.utilization = 50.0  # a program that is no run
+    machine.later(2 * health.IDLE_SECONDS)
+    assert not machine.watcher.is_done
+    machine.utilization = 1.0
+    machine.later(3 * health.IDLE_SECONDS)
+    until(lambda: inbox.events() == ["started", "stopped", "gpu_idle"])
+    until(lambda: machine.watcher.messages_waiting == 0)
+    assert "no run is active" in inbox.messages[-1]["text"] and inbox.messages[-1]["bad"]
+    assert "an hour of this machine costs 2.50 EUR" in inbox.messages[-1]["text"]
+    machine.later(3 * health.IDLE_SECONDS)
+    assert machine.watcher.is_done
+    machine.watcher.stop()
+    again = RunWatcher(
+        folder,
+        WatchRequest({"hook": inbox.webhook}),
+        prices={"per_hour": 2.5},
+        sample_gpus=lambda: (Gpu(0, "H100", utilization=0.0),),
+        environ={},
+    )
+    again.start()
+    tick_until(again, until, lambda: again.is_done)
+    again.stop()
+    assert inbox.events().count("gpu_idle") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"prices": {}}, "nobody pays by the hour"),
+        ({"prices": {"per_kwh": 0.3}}, "an idle GPU needs next to no energy"),
+        ({"when_done": "true"}, "the command at the end may end the machine"),
+        ({"environ": {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}}, "a pod frees its GPU by ending"),
+    ],
+)
+def test_nobody_waits_for_an_idle_gpu_that_costs_nothing(
+    folder: RunFolder, inbox: Inbox, until: Until, options: dict[str, object], why: str
+) -> None:
+    machine = Machine(folder, inbox, **options)
+    until(lambda: inbox.events() == ["started", "stopped"])
+    until(lambda: machine.watcher.messages_waiting == 0)
+    assert machine.watcher.is_done or "when_done" in options, why
+    machine.later(3 * health.IDLE_SECONDS)
+    assert "gpu_idle" not in inbox.events()
+    machine.watcher.stop()
+
+
+def test_a_rented_machine_is_billed_and_another_run_makes_it_busy(
+    folder: RunFolder, inbox: Inbox, until: Until
+) -> None:
+    rented = {"prices": {}, "environ": {"RUNPOD_POD_ID": "pod", "RUNPOD_API_KEY": "key"}}
+    machine = Machine(folder, inbox, **rented)
+    other = RunFolder.create(folder.home, folder.read_spec(), versions={})
+    machine.later(health.IDLE_SECONDS / 2)
+    assert not machine.watcher.is_done
+    with RunLock(other.lock_file):
+        machine.later(3 * health.IDLE_SECONDS)
+    until(lambda: machine.watcher.messages_waiting == 0)
+    assert machine.watcher.is_done and "gpu_idle" not in inbox.events()
+    with JournalWriter(folder.journal_file) as journal:  # resumed: its next end is looked at again
+        journal.write("started", pid=1, host="here", attempt=2, versions={})
+        journal.write("failed", what="no room")
+    machine.later(3 * health.IDLE_SECONDS)
+    until(lambda: inbox.events()[-1] == "gpu_idle")
+    assert "RunPod bills them" in inbox.messages[-1]["text"]
+    machine.watcher.stop()
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from mg_tui.watching.syncing import Syncer
 from mg_tui.watching.targets import open_target
 from mg_tui.watching.watch_state import WatchState
 from tests.hub_server import WRITE_TOKEN, HubServer
+from tests.watching.conftest import Until
 
 
 def add_checkpoint(folder: RunFolder, step: int) -> Path:
@@ -155,16 +157,35 @@ def test_a_damaged_copy_is_not_fetched(run: RunFolder, tmp_path: Path) -> None:
     assert not (tmp_path / "third/runs").exists() or not list((tmp_path / "third/runs").iterdir())
 
 
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A server of S3 with a bucket; yields its address."""
-    import boto3
-    from moto.server import ThreadedMotoServer
+class S3Server:
+    """A server of S3 that can be away for a while; `start` keeps port and contents."""
 
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    address = f"http://{host}:{port}"
+    def __init__(self) -> None:
+        self._port = 0
+        self.start()
+
+    def start(self) -> None:
+        from moto.server import ThreadedMotoServer
+
+        self._server = ThreadedMotoServer("127.0.0.1", self._port)
+        self._server.start()
+        self._port = int(self._server.get_host_and_port()[1])
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """A server of S3 with a bucket."""
+    import boto3
+
+    server = S3Server()
+    address = server.address
     for name, value in {
         "AWS_ACCESS_KEY_ID": "key",
         "AWS_SECRET_ACCESS_KEY": "secret-of-mine",
@@ -173,11 +194,11 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     }.items():
         monkeypatch.setenv(name, value)
     boto3.client("s3").create_bucket(Bucket="bucket")
-    yield address
+    yield server
     server.stop()
 
 
-def test_s3(run: RunFolder, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s3(run: RunFolder, tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     add_result(run)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
@@ -189,7 +210,7 @@ def test_s3(run: RunFolder, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyP
     syncer.request(ended=True, last_event=4)
     with pytest.raises(CopyFailed):
         syncer.copy_new()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.address)
     s3fs.S3FileSystem.clear_instance_cache()
     copy(run, "s3://bucket/runs")
     assert list_copies("s3://bucket/runs") == [run.id]
@@ -201,6 +222,43 @@ def test_s3(run: RunFolder, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyP
     target = open_target("s3://bucket/runs", run.id)
     assert {name.split("/")[0] for name in target.names("checkpoints")} == {"step-000200"}
     assert "secret-of-mine" not in (run.path / "watch-state.json").read_text()
+
+
+def test_s3_that_is_killed_and_back_loses_nothing(
+    run: RunFolder, tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    """The watching thread goes on by itself; what had arrived before is not sent again."""
+    import s3fs
+
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    s3fs.S3FileSystem.clear_instance_cache()
+    sent: list[str] = []
+    real = s3fs.S3FileSystem._put_file
+
+    async def put_file(self: Any, local: str, remote: str, **options: Any) -> None:
+        await real(self, local, remote, **options)
+        sent.append(remote)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_put_file", put_file)
+    state = WatchState(run.path)
+    syncer = Syncer(run, "s3://bucket/runs", state, first_pause=0.1)
+    syncer.start()
+    syncer.request(ended=False, last_event=4)
+    until(lambda: syncer.is_done)
+    s3.stop()
+    add_checkpoint(run, 300)
+    add_result(run)
+    syncer.request(ended=True, last_event=5)
+    until(lambda: state.sync.get("problem"))
+    assert not syncer.is_done and syncer.failing_seconds > 0
+    s3.start()
+    until(lambda: syncer.is_done)
+    syncer.stop()
+    assert state.sync["problem"] is None and state.sync["copied"] == 5
+    whole = [path for path in sent if "/checkpoints/" in path or "/model/" in path]
+    assert len(whole) == len(set(whole)) == 3 * 3 + 2, "each file of a checkpoint and of the result, once"
+    fetch_run(f"s3://bucket/runs/{run.id}", tmp_path / "elsewhere")
+    assert_resumable(tmp_path / "elsewhere", run, 300)
 
 
 @pytest.fixture

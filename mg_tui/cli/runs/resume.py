@@ -26,6 +26,12 @@ from mg_tui.core.spec import TrainingSpec
 )
 @click.option("--accept-spec", is_flag=True, help="Resume with a spec.json that was changed since the run's creation.")
 @click.option("--output-dir", metavar="FOLDER", help="Save the result there instead of where the run was to save it.")
+@click.option(
+    "--max-cost",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="AMOUNT",
+    help="Stop once the run has cost this much, earlier attempts included; needs a price in [cost].",
+)
 @click.option("--processes", type=click.IntRange(1, 256), help="Training processes from now on, one a GPU.")
 @launch_options
 @click.pass_context
@@ -36,6 +42,7 @@ def resume(
     at: str | None,
     accept_spec: bool,
     output_dir: str | None,
+    max_cost: float | None,
     processes: int | None,
     gpus: str | None,
     queue: bool,
@@ -68,6 +75,7 @@ def resume(
         at=at,
         accept_spec=accept_spec,
         output_dir=(Path.cwd() / expand_user(output_dir)).absolute() if output_dir else None,
+        max_cost=max_cost,
     )
 
     def prepare() -> None:

@@ -1,6 +1,5 @@
 """A run's numbers so far from its journal, all attempts together."""
 
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader
 from mg_tui.runs.records import optional_int, read_scores
 from mg_tui.runs.series import to_float
+from mg_tui.runs.view import ENDS, NOT_OF_THE_WORKER
 
 
 @dataclass(slots=True)
@@ -49,8 +49,12 @@ class RunHistory:
     examples_per_step: int | None = None
 
 
-def read_run_history(folder: RunFolder) -> RunHistory:
-    """Read a run's journal up to now."""
+def read_run_history(folder: RunFolder, *, now: float | None = None) -> RunHistory:
+    """Read a run's journal up to now.
+
+    `now`: the Unix time until which the newest attempt lasts; by default its last event, after which it may have ended
+    long ago.
+    """
     history = RunHistory(cwd=folder.path)
     tokens: dict[int, int] = {}
     began = last = None
@@ -63,8 +67,9 @@ def read_run_history(folder: RunFolder) -> RunHistory:
             resumed = int(data.get("resumed_from") or 0)  # what came after it is repeated
             history.evaluations = {step: scores for step, scores in history.evaluations.items() if step <= resumed}
             began = event.t
-        elif event.kind == "queued":  # waiting in the queue is not training time
-            history.seconds += (last - began) if began is not None and last is not None else 0.0
+        elif event.kind == "queued" or event.kind in ENDS:  # what comes until the next start is not training time
+            until = event.t if event.kind in ENDS else last
+            history.seconds += (until - began) if began is not None and until is not None else 0.0
             began = None
         elif event.kind in ("created", "spec_accepted"):
             history.cwd = Path(str(data.get("cwd") or history.cwd))
@@ -83,8 +88,9 @@ def read_run_history(folder: RunFolder) -> RunHistory:
         elif event.kind == "sample":
             history.sampled_steps.add(data.get("step"))
         history.gpu_usage.update({name: float(data[name]) for name in ("energy_j", "gpu_seconds") if data.get(name)})
-        last = event.t
-    history.seconds += max(time.time() - began, 0.0) if began is not None else 0.0
+        last = last if event.kind in NOT_OF_THE_WORKER else event.t
+    if began is not None and last is not None:
+        history.seconds += max((last if now is None else now) - began, 0.0)
     history.supervised_tokens = sum(tokens.values())
     history.damaged_lines, history.damage = reader.corrupt_lines, tuple(reader.problems)
     return history

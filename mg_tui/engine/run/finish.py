@@ -1,5 +1,6 @@
 """The end of a run: its result is saved with the numbers of all attempts together."""
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,7 @@ def save_run_result(
     """
     placement = context.placement
     model = trainer.accelerator.unwrap_model(trainer.model)
-    history = read_run_history(folder)
+    history = read_run_history(folder, now=time.time())
     steps = int(trainer.state.global_step)
     taken_from, eval_loss, eval_metrics = steps, history.eval_loss, history.eval_metrics
     if spec.result_from == "best" and (best := _best_checkpoint(trainer, journal)) is not None:

@@ -77,7 +77,7 @@ class PluginsScreen(GardenScreen[None]):
                     [
                         Content.styled("❀  No plugins are installed", tone("key", "bold")),
                         Content(),
-                        Content.styled("pip install 'model-garden-tui[families]'", tone("smooth", "bold")),
+                        Content.styled("pip install model-garden-tui", tone("smooth", "bold")),
                         Content.styled("brings the model families", tone("dim")),
                     ]
                 )

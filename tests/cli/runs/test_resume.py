@@ -131,6 +131,18 @@ def test_resume_refuses(command: Command, stopped: RunFolder, held: bool) -> Non
     assert ("is running" if held else "--from-start") in str(result.exception)
 
 
+def test_resume_with_a_limit_of_the_cost(command: Command, stopped: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    without = command("runs", "resume", "mine", "--max-cost", "5")
+    assert isinstance(without.exception, UsageError) and "without a price" in str(without.exception)
+    assert command("runs", "resume", "mine", "--max-cost", "0").exit_code == 2
+    assert stopped.read_spec().max_cost is None
+    monkeypatch.setenv("MODEL_GARDEN_COST_PER_HOUR", "2.5")
+    result = command("runs", "resume", "mine", "--max-cost", "5")
+    assert result.exit_code == 0, result.output
+    assert stopped.read_spec().max_cost == 5.0 and "finished: 6 steps" in result.stderr
+    assert event_kinds(stopped).count("spec_accepted") == 1
+
+
 def test_resume_in_the_queue(command: Command, stopped: RunFolder) -> None:
     assert command("runs", "resume", "mine", "--queue", "--detach").exit_code == 0
     wait_until(lambda: summarize_run(stopped).state is RunState.FINISHED)

@@ -11,6 +11,7 @@ from mg_tui.engine.run.worker import run_worker
 from mg_tui.runs import queue
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader, JournalWriter
+from tests.runs.conftest import write_at
 
 
 @pytest.fixture
@@ -49,3 +50,19 @@ def test_a_run_that_started_leaves_no_queue_record(folder: RunFolder) -> None:
     assert (folder.path / queue.QUEUE_FILE).exists()
     assert run_worker(folder.path) == 2
     assert not (folder.path / queue.QUEUE_FILE).exists()
+
+
+@pytest.mark.parametrize(("end", "lasted"), [("stopped", 40.0), ("failed", 40.0), (None, 30.0)])
+def test_the_time_between_attempts_is_not_of_the_run(folder: RunFolder, end: str | None, lasted: float) -> None:
+    """A run that is resumed a day later has not cost this day."""
+    write_at(folder, 1000.0, "started", pid=1, attempt=1)
+    write_at(folder, 1030.0, "step", step=1, loss=1.0)
+    if end is not None:
+        write_at(folder, 1040.0, end, step=1)
+    assert read_run_history(folder).seconds == lasted
+    write_at(folder, 90_000.0, "spec_accepted", spec_digest="", spec={})
+    assert read_run_history(folder).seconds == lasted
+    write_at(folder, 90_001.0, "started", pid=1, attempt=2)
+    write_at(folder, 90_011.0, "step", step=2, loss=1.0)
+    assert read_run_history(folder).seconds == lasted + 10.0
+    assert read_run_history(folder, now=90_021.0).seconds == lasted + 20.0

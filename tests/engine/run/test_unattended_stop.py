@@ -2,17 +2,21 @@
 
 import os
 import signal
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from mg_tui.core.errors import UsageError
 from mg_tui.engine.monitoring.budget import Budget
 from mg_tui.engine.monitoring.stop_grace import StepAbandoned, StopGrace
 from mg_tui.engine.run.trainer import GardenTrainer
 from mg_tui.engine.run.worker import run_worker
 from mg_tui.runs import checkpoint_format
+from mg_tui.runs.journal import JournalReader
+from mg_tui.runs.resume import commit_resume_target, find_resume_target
 from tests.engine.run.test_resume import Start, events, start, steps
 
 __all__ = ["start"]
@@ -72,6 +76,25 @@ def test_a_run_that_has_cost_what_it_may_saves_and_stops(start: Start, monkeypat
     assert stopped.data["step"] == 1 and str(stopped.data["by"]).startswith("max_cost (")
     assert checkpoint_format.newest_valid(folder.checkpoints_dir)[0] is not None
     assert [e.data["value"] for e in events(folder, "decision") if e.data["what"] == "stop"] == ["max_cost"]
+
+
+def test_a_raised_limit_is_that_of_all_attempts_and_not_of_the_time_between(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run stopped by its budget a day ago goes on with a larger one, and the day has cost nothing."""
+    monkeypatch.setenv("MODEL_GARDEN_COST_PER_HOUR", "1000000")
+    folder = start(**OPTIONS, max_cost=0.01)
+    assert run_worker(folder.path) == 0
+    earlier = [replace(event, t=event.t - 86_400.0) for event in JournalReader(folder.journal_file).read_new()]
+    folder.journal_file.write_text("".join(event.to_line() for event in earlier))
+    (first,) = events(folder, "stopped")
+    monkeypatch.setenv("MODEL_GARDEN_COST_PER_HOUR", "3600")  # a day costs 86,400
+    with pytest.raises(UsageError, match=r"may cost 0\.01"):
+        find_resume_target(folder)
+    commit_resume_target(find_resume_target(folder, max_cost=40_000.0), by="me")
+    assert run_worker(folder.path) == 0
+    assert events(folder, "stopped") == [first] and len(events(folder, "finished")) == 1
+    assert [step["step"] for step in steps(folder)] == [1, 2, 3, 4]
 
 
 def test_without_a_price_nothing_is_known() -> None:
