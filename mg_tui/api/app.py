@@ -9,7 +9,18 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import Response
 
 from mg_tui import __version__
-from mg_tui.api import datasets, docs, evaluations, job_actions, jobs, machine, models, openai_files, openai_jobs
+from mg_tui.api import (
+    datasets,
+    docs,
+    evaluations,
+    job_actions,
+    jobs,
+    machine,
+    model_jobs,
+    models,
+    openai_files,
+    openai_jobs,
+)
 from mg_tui.api.access import NATIVE, OPENAI, RULES
 from mg_tui.api.errors import install_error_handlers
 from mg_tui.api.garden import Garden
@@ -23,6 +34,7 @@ ROUTERS = (
     evaluations.router,
     datasets.router,
     models.router,
+    model_jobs.router,
     machine.router,
     openai_files.router,
     openai_jobs.router,

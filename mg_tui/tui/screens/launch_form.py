@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mg_tui.tui.new.draft import SpecDraft
 
 
-class DraftReady(Message):
+class SpecDraftReady(Message):
     """The draft is ready; or why it cannot be made."""
 
     def __init__(self, draft: "SpecDraft[Any] | None", why: str = "") -> None:
@@ -109,16 +109,16 @@ class LaunchForm(FormScreen):
 
     def _create_draft(self) -> None:
         try:
-            self.post_message(DraftReady(self.create_draft()))
+            self.post_message(SpecDraftReady(self.create_draft()))
         except Exception as error:  # the other screens go on
-            self.post_message(DraftReady(None, describe_exception(error)))
+            self.post_message(SpecDraftReady(None, describe_exception(error)))
 
     def _show_form(self, ready: bool) -> None:
         self.query_one("#empty").display = not ready
         self.query_one(".form-box").display = ready
         self.query_one(FieldHelpPane).display = ready
 
-    def on_draft_ready(self, message: DraftReady) -> None:
+    def on_spec_draft_ready(self, message: SpecDraftReady) -> None:
         if message.draft is None:
             self.query_one("#empty", Static).update(line(("The form cannot be shown: ", tone("failed")), message.why))
             return

@@ -84,7 +84,7 @@ def export(base: Path, rows: Path, llama: LlamaCpp, tmp_path_factory: pytest.Tem
             places = {"home": str(folder), "cwd": str(folder), "cache": str(folder / "cache")}
             values = {"dataset": str(rows), "max_new_tokens": 16, "base_model": str(base), "min_agreement": 0.5}
             request = {"model": str(model), "output": str(folder / name), **values, **places, **options}
-            GgufExporter(channel).export(request)  # type: ignore[arg-type]
+            GgufExporter(channel).export(request)
         return folder / name, channel.events[-1]
 
     return run
@@ -103,7 +103,7 @@ def verify(model: Path, against: Path, rows: Path, base: Path, llama: LlamaCpp, 
         patch.setenv("LLAMA_CPP_DIR", str(llama.source))
         places = {name: str(rows.parent) for name in ("home", "cwd", "cache")}
         values = {"dataset": str(rows), "max_new_tokens": 16, "base_model": str(base), "device": "cpu", **places}
-        Verifier(channel).verify({"model": str(model), "against": str(against), **values, **options})  # type: ignore[arg-type]
+        Verifier(channel).verify({"model": str(model), "against": str(against), **values, **options})
     return channel.events[-1]
 
 
