@@ -14,5 +14,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# The models are tiny: a second thread gains nothing and waits for its core where tests run side by side.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("UV_RUN_RECURSION_DEPTH", None)  # so that messages name `model-garden`, not `uv run model-garden`
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ.get("PATH", "")])

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from mg_tui.gate import AccessRule
-from mg_tui.gate.rules import FORM_TYPE
+from mg_tui.gate import SIGN_IN_PATH, AccessRule
+from mg_tui.gate.rules import FORM_TYPE, PAGE_FORM_TYPE
 
 NATIVE: Final = "/api/v1"
 OPENAI: Final = "/v1"
@@ -19,7 +19,21 @@ _MODEL_JOB: Final = f"{_MODEL_JOBS}/{{job_id}}"
 _TUNING: Final = f"{OPENAI}/fine_tuning/jobs"
 _TUNING_JOB: Final = f"{_TUNING}/{{job_id}}"
 
-RULES: Final = (
+_MAX_SIGN_IN: Final = 4 << 10  # bytes of the form
+
+# What a browser may ask for: it shows, and changes nothing but the browser's session.
+PAGE_RULES: Final = (
+    AccessRule("GET", "/", "read", page=True),
+    AccessRule("GET", "/live", "read", page=True, follower=True),
+    AccessRule("GET", "/runs/{job_id}", "read", page=True),
+    AccessRule("GET", "/runs/{job_id}/live", "read", page=True, follower=True),
+    AccessRule("GET", SIGN_IN_PATH, "read", page=True, is_open=True),
+    *(
+        AccessRule("POST", path, "read", page=True, is_open=True, content_type=PAGE_FORM_TYPE, max_body=_MAX_SIGN_IN)
+        for path in (SIGN_IN_PATH, "/logout")
+    ),
+)
+API_RULES: Final = (
     AccessRule("GET", f"{NATIVE}/openapi.json", "read"),
     AccessRule("GET", f"{NATIVE}/health", "read"),
     AccessRule("GET", _JOBS, "read"),
@@ -73,3 +87,4 @@ RULES: Final = (
     AccessRule("GET", f"{_TUNING_JOB}/checkpoints", "read"),
     *(AccessRule("POST", f"{_TUNING_JOB}/{action}", "run") for action in ("cancel", "pause", "resume")),
 )
+RULES: Final = (*API_RULES, *PAGE_RULES)

@@ -25,8 +25,11 @@ from mg_tui.api.access import NATIVE, OPENAI, RULES
 from mg_tui.api.errors import install_error_handlers
 from mg_tui.api.garden import Garden
 from mg_tui.api.job_events import EventFeeds
+from mg_tui.api.pages import routes as pages
+from mg_tui.api.pages.changes import PageChanges
 from mg_tui.api.resources import json_answer
 from mg_tui.gate import AuditLog, Gate, GateLimits, Listener, TokenStore
+from mg_tui.runs.folder import RunFolder
 
 ROUTERS = (
     jobs.router,
@@ -38,6 +41,7 @@ ROUTERS = (
     machine.router,
     openai_files.router,
     openai_jobs.router,
+    pages.router,
 )
 
 
@@ -47,8 +51,10 @@ def create_app(garden: Garden) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         garden.feeds = EventFeeds()
+        garden.changes = PageChanges(lambda: garden.list(RunFolder))
         yield
         garden.feeds.close()
+        garden.changes.close()
 
     app = FastAPI(
         title="Model Garden",

@@ -23,7 +23,7 @@ _NUMBER_OR_TEXT: Final = {"type": ["number", "string", "null"], "description": '
 _OPTION_TYPES: Final = {"integer": "integer", "number": "number", "switch": "boolean", "list": "array"}
 
 LAUNCH_PROPERTIES: Final[Mapping[str, Any]] = {
-    "gpus": {"type": ["string", "null"], "description": "nvidia-smi indices (0,1), any, or cpu."},
+    "gpus": {"type": ["string", "null"], "description": "nvidia-smi indices (0,1), all, any, or cpu."},
     "queue": {"type": ["boolean", "null"], "description": "Wait in the queue for a free device. Default: true."},
     "preset": {"type": ["string", "null"], "description": "A preset whose values the body overrides."},
 }

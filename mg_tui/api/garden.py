@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 from fastapi import Depends, Request
 
 from mg_tui.api.errors import ApiError, not_found
+from mg_tui.api.followed import FollowedRuns
 from mg_tui.api.idempotency import IdempotencyKeys
 from mg_tui.api.paths import AllowedPaths
 from mg_tui.config import Settings
@@ -23,6 +24,7 @@ from mg_tui.runs.store import RunStore, RunSummary
 
 if TYPE_CHECKING:
     from mg_tui.api.job_events import EventFeeds
+    from mg_tui.api.pages.changes import PageChanges
 
 FolderT = TypeVar("FolderT", bound=RunFolder)
 _ENGINES_AT_ONCE: Final = 2  # processes that load a model and answer one request
@@ -44,6 +46,8 @@ class Garden:
         self.own_tokens = own_tokens
         self.keys = IdempotencyKeys(settings.home)
         self.feeds: EventFeeds
+        self.changes: PageChanges
+        self.followed = FollowedRuns()
         self._stores = {kind: RunStore(settings.home, kind) for kind in (RunFolder, EvaluationFolder, ModelJobFolder)}
         self._lock = threading.Lock()
         self._engines = threading.Semaphore(_ENGINES_AT_ONCE)

@@ -43,7 +43,10 @@ class ResumeBody(BaseModel):
         default=None, description="`best` or a checkpoint's step; later checkpoints are deleted.", max_length=20
     )
     from_start: bool = Field(default=False, description="Restart from step 0 if there is no checkpoint.", strict=True)
-    gpus: str | None = Field(default=None, description="nvidia-smi indices (0,1), any, or cpu.", max_length=200)
+    gpus: str | None = Field(default=None, description="nvidia-smi indices (0,1), all, any, or cpu.", max_length=200)
+    processes: int | None = Field(
+        default=None, description="Training processes from now on, one a GPU.", ge=1, le=256, strict=True
+    )
     queue: bool = Field(default=True, description="Wait in the queue for a free device.", strict=True)
 
 
@@ -97,7 +100,13 @@ def resume(
         devices.require_devices(gpus, devices.find_devices())
     with as_conflict():
         operations.resume_run(
-            folder, requester(caller), gpus=gpus, in_queue=wanted.queue, from_start=wanted.from_start, at=wanted.at
+            folder,
+            requester(caller),
+            gpus=gpus,
+            in_queue=wanted.queue,
+            from_start=wanted.from_start,
+            at=wanted.at,
+            processes=wanted.processes,
         )
     return _shown(garden, folder, 202)
 

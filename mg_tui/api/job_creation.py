@@ -16,6 +16,7 @@ from mg_tui.core.spec import TrainingSpec
 from mg_tui.gate import Caller
 from mg_tui.gate.tokens import includes
 from mg_tui.runs import devices, launch, operations
+from mg_tui.runs.device_request import check_process_count
 from mg_tui.runs.folder import RunFolder, new_run_id
 from mg_tui.runs.queue import restart_waiters
 from mg_tui.runs.state import RunState
@@ -75,7 +76,12 @@ def split_launch_fields(body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     """
     gpus, in_queue, preset = (body.get(name) for name in LAUNCH_FIELDS)
     bad = [
-        ("/gpus", gpus, "give nvidia-smi indices as text (0,1), any, or cpu", gpus is None or isinstance(gpus, str)),
+        (
+            "/gpus",
+            gpus,
+            "give nvidia-smi indices as text (0,1), all, any, or cpu",
+            gpus is None or isinstance(gpus, str),
+        ),
         ("/queue", in_queue, "give true or false", in_queue is None or isinstance(in_queue, bool)),
         ("/preset", preset, "give the name of a preset", preset is None or isinstance(preset, str)),
     ]
@@ -103,7 +109,7 @@ def require_allowed(garden: Garden, caller: Caller, spec: TrainingSpec) -> None:
         raise ApiError(403, "scope-too-small", "trust_remote_code: runs code of the checkpoint; needs scope admin.")
     if spec.report_to and not (garden.own_tokens or includes(caller.scope, "admin")):
         raise ApiError(403, "scope-too-small", "report_to: sends data elsewhere; needs scope admin.")
-    for name in ("notify", "sync", "when_done"):  # requests to other machines, and commands on this one
+    for name in ("notify", "sync", "when_done", "rendezvous"):  # requests to other machines, and commands on this one
         value = getattr(spec, name)
         usual = garden.settings.train.get(name) or ()
         if value and value not in (usual, (usual,), tuple(usual)) and not includes(caller.scope, "admin"):
@@ -145,6 +151,7 @@ def _create(garden: Garden, order: JobOrder, run_id: str) -> RunFolder:
     spec, settings, cwd = order.spec, garden.settings, order.cwd
     if _was_removed(garden, run_id):
         raise ApiError(410, "job-deleted", f"The job {run_id} of this Idempotency-Key was deleted.")
+    check_process_count(spec.processes, order.gpus, devices.find_devices())
     launch.check_output_dir(spec, cwd=cwd)
     checked = run_preflight(spec, settings, cwd=cwd, policy=garden.paths.policy)
     _require_inside(checked)

@@ -33,4 +33,9 @@ def api(settings: Settings, /, roots: tuple[Path, ...], own_tokens: bool, **wher
     from mg_tui.api.start import make_server
 
     gate = make_server(settings, listener, roots=roots, own_tokens=own_tokens)
-    serve(gate, listener, on_ready=lambda url: click.echo(f"API      {url}/api/v1", err=True))
+    serve(gate, listener, on_ready=_announce)
+
+
+def _announce(url: str) -> None:
+    click.echo(f"page     {url}/   runs in a browser, with a token", err=True)
+    click.echo(f"API      {url}/api/v1", err=True)

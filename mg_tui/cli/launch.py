@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 _DETACH_OPTION = click.option("--detach", is_flag=True, help="Start the run in the background and print its id.")
 _QUEUE_OPTION = click.option("--queue", is_flag=True, help="Add the run to the queue.")
-_GPUS_OPTION = click.option("--gpus", metavar="0,1|any|cpu", help="GPUs by nvidia-smi index. [default: any free one]")
+_GPUS_OPTION = click.option(
+    "--gpus",
+    metavar="0,1|all|any|cpu",
+    help="GPUs by nvidia-smi index; training has one process for each. [default: any free one]",
+)
 
 
 def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,9 +43,14 @@ def parse_gpus(gpus: str | None) -> tuple[str, ...] | None:
 
 
 def start_or_queue(
-    folder: "RunFolder", *, gpus: Sequence[str] | None, queue: bool, prepare: Callable[[], None] | None = None
+    folder: "RunFolder",
+    *,
+    gpus: Sequence[str] | None,
+    queue: bool,
+    processes: int | None = None,
+    prepare: Callable[[], None] | None = None,
 ) -> None:
-    """Start a run's worker, or add the run to the queue. `prepare`: see `operations.start_or_queue`.
+    """Start a run's worker, or add the run to the queue. `processes`, `prepare`: see `operations.start_or_queue`.
 
     Raises:
         RunFailed: it is running already.
@@ -51,10 +60,12 @@ def start_or_queue(
 
     if queue:
         wake_queue(folder.path.parent.parent)
-    started = operations.start_or_queue(folder, control.requester("cli"), gpus=gpus, in_queue=queue, prepare=prepare)
+    started = operations.start_or_queue(
+        folder, control.requester("cli"), gpus=gpus, in_queue=queue, processes=processes, prepare=prepare
+    )
     if started.queued and started.gpus:
-        names = ",".join(started.gpus)
-        click.echo(f"queued   for {names if names in (devices.ANY, devices.CPU) else 'GPU ' + names}", err=True)
+        names, words = ",".join(started.gpus), (devices.ANY, devices.ALL, devices.CPU)
+        click.echo(f"queued   for {names if started.gpus[0] in words else 'GPU ' + names}", err=True)
     if started.runs_ahead:
         ahead = pluralize(started.runs_ahead, "run")
         click.echo(runnable(f"behind   {ahead}; list them with `model-garden runs queue`"), err=True)

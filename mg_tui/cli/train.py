@@ -60,6 +60,11 @@ def start_and_follow(
         GardenError: a check failed; nothing has been written then.
     """
     devices = parse_gpus(gpus)
+    if devices is not None and spec.processes is not None:
+        from mg_tui.runs.device_request import check_process_count
+        from mg_tui.runs.devices import find_devices
+
+        check_process_count(spec.processes, devices, find_devices())
     if check_only:
         run_preflight(spec, settings)
         click.echo("all checks passed; no run was started", err=True)

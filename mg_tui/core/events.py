@@ -29,7 +29,7 @@ KINDS: Final[Mapping[str, str]] = {
     "stopped": "run stopped on request: step, checkpoint (folder or null), checkpoint_seconds (from the request to a "
     "whole checkpoint), by, what it used (see step)",
     "failed": "run failed: error, what, where, why, hint, cause (of a failed step), step, rows, "
-    "images, exit_code, what it used (see step)",
+    "images, rank (the training process that was lost), exit_code, what it used (see step)",
     "spec_accepted": "a changed spec.json was accepted: spec_digest, spec (its values), by",
     # progress
     "phase": "what the worker is doing now: name (loading data, loading model, training, ...), detail",
@@ -44,6 +44,9 @@ KINDS: Final[Mapping[str, str]] = {
     "laid_out (tokens computed), images_encoded, images_cached, seconds, data_wait, device_memory, "
     "device_memory_peak, host_memory (bytes); at the logging interval what the run used of its GPUs so far, all "
     "attempts together: energy_j, gpu_seconds",
+    "ranks": "how the training processes are, where there are several: ranks, a list of rank, pid, host, step, doing, "
+    "seconds (of its share of the last step, without waiting), device_memory, device_memory_peak, host_memory (bytes), "
+    "utilization (percent of its GPU, or of one core), silent (seconds since it wrote this)",
     "eval": "an evaluation: step, loss, seconds, examples; with metrics of answers also metrics (scores by name), "
     "answered (rows), answer_seconds and answers (folder of the rows, relative to the run folder)",
     "checkpoint": "a checkpoint is whole: step, path (relative to the run folder), bytes, seconds, eval_loss and "
@@ -57,7 +60,8 @@ KINDS: Final[Mapping[str, str]] = {
     # talk
     "notice": "something a job tells: text",
     "decision": "something chosen for the user: what, value, why",
-    "relaid": "a step did not fit and was laid out smaller, with the same gradients: step, rows, tokens, why, budget",
+    "relaid": "a step did not fit and was laid out smaller, with the same gradients: step, rows, tokens, why, budget, "
+    "rank (where it did not fit, if there are several)",
     "warning": "something they should know: what, where, why, hint, stack (of every thread, when the run stands still)",
     "rows_skipped": "rows left out: count, file (relative to the run folder)",
     "request": "a request from a face was seen: request (stop, checkpoint, ...), by",

@@ -31,7 +31,10 @@ CAPTION_PROMPT = "Describe this image."
 BEST_LOSS, BEST_NONE = "loss", "none"
 AUTO_METRICS = "auto"
 # Who is told of a run and what happens around it: no part of what is trained, and so not of a result's metadata.
-UNATTENDED_FIELDS = frozenset({"notify", "sync", "when_done", "when_done_grace", "max_cost", "stop_grace"})
+UNATTENDED_FIELDS = frozenset(
+    {"notify", "sync", "when_done", "when_done_grace", "max_cost", "stop_grace"}
+    | {"node_rank", "rendezvous", "rendezvous_timeout", "rank_timeout"}
+)
 
 
 class TrainingSpec(BaseModel):
@@ -670,6 +673,80 @@ class TrainingSpec(BaseModel):
         synonyms="gpu=cuda, use_cpu=cpu, no_cuda=cpu, device_map, accelerator",
     )
 
+    # --- Several processes -------------------------------------------------------------------------------------------
+    processes: int | None = option(
+        None,
+        title="Processes",
+        help="Training processes on this machine, one a GPU; a step has the examples of all of them. Default: one for "
+        "each GPU that --gpus names; several on a CPU are for tests.",
+        group="Several processes",
+        unit="processes",
+        ge=1,
+        le=256,
+        example="2",
+        synonyms="nproc_per_node, num_processes, num_gpus, n_gpu, world_size, ranks, torchrun, accelerate launch, "
+        "multi-gpu",
+    )
+    parallel: Literal["auto", "ddp", "fsdp"] = option(
+        "auto",
+        title="Parallelism",
+        help="ddp: each process has a whole model; fsdp: they share its weights; auto is ddp if a whole model fits "
+        "each device.",
+        group="Several processes",
+        synonyms="fsdp=fsdp, fsdp2=fsdp, ddp=ddp, zero3=fsdp, deepspeed=fsdp, data parallel=ddp, sharding=fsdp, "
+        "strategy",
+    )
+    nodes: int = option(
+        1,
+        title="Machines",
+        help="Machines that train together; start the same command on each, with its number and one rendezvous.",
+        group="Several processes",
+        unit="machines",
+        ge=1,
+        le=1024,
+        synonyms="nnodes, num_nodes, num_machines, multi-node, cluster",
+    )
+    node_rank: int = option(
+        0,
+        title="Machine number",
+        help="Number of this machine, from 0; the others connect to machine 0.",
+        group="Several processes",
+        ge=0,
+        le=1023,
+        synonyms="machine_rank, node_id",
+    )
+    rendezvous: str | None = option(
+        None,
+        title="Rendezvous",
+        help="Address of machine 0 and a free port on it, where the machines meet. Anybody who reaches the port can "
+        "take part: use a private network.",
+        group="Several processes",
+        min_length=3,
+        example="10.0.0.1:29500",
+        synonyms="rdzv_endpoint, master_addr, master_port, main_process_ip, dist_url",
+    )
+    rendezvous_timeout: float = option(
+        600.0,
+        title="Rendezvous timeout",
+        help="Seconds to wait for the other machines before the run fails.",
+        group="Several processes",
+        unit="seconds",
+        gt=0,
+        le=86400,
+        synonyms="rdzv_timeout, join_timeout",
+    )
+    rank_timeout: float = option(
+        20.0,
+        title="Process timeout",
+        help="Seconds without a sign of life after which one of several training processes counts as stalled, and "
+        "the run stops with a checkpoint.",
+        group="Several processes",
+        unit="seconds",
+        ge=1,
+        le=3600,
+        synonyms="nccl timeout, ddp_timeout, heartbeat, hang",
+    )
+
     # --- Checkpoints and logging -------------------------------------------------------------------------------------
     logging_steps: int = option(
         1,
@@ -891,6 +968,7 @@ class TrainingSpec(BaseModel):
         if {self.train_language, self.train_projector, self.train_vision} == {"none"}:
             raise ValueError("train_language: nothing to train; set at least one part to lora or full")
         self._require_evaluation()
+        self._require_rendezvous()
         if self.train_language == "full" and self.quantization in ("nf4", "int8"):
             raise ValueError("quantization: full training requires an unquantized language model; set it to none")
         if self.checkpointing_interval > 1 and not self.gradient_checkpointing:
@@ -899,6 +977,19 @@ class TrainingSpec(BaseModel):
             if method == "none" and getattr(self, f"{part}_learning_rate") is not None:
                 raise ValueError(f"{part}_learning_rate: requires train_{part} lora or full")
         return self
+
+    def _require_rendezvous(self) -> None:
+        """Raise ValueError when the options of several machines do not fit together."""
+        if self.node_rank >= self.nodes:
+            raise ValueError(f"node_rank: must be below nodes ({self.nodes})")
+        if self.nodes > 1 and self.rendezvous is None:
+            raise ValueError("rendezvous: required by nodes above 1")
+        if self.nodes == 1 and self.rendezvous is not None:
+            raise ValueError("nodes: must be at least 2 with a rendezvous")
+        if self.rendezvous is not None:
+            host, _, port = self.rendezvous.rpartition(":")
+            if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+                raise ValueError(f"rendezvous: got {self.rendezvous!r}; expected HOST:PORT, e.g. 10.0.0.1:29500")
 
     def _require_evaluation(self) -> None:
         """Raise ValueError when an option needs an evaluation, or its metric, that the run has not."""
@@ -933,7 +1024,7 @@ class TrainingSpec(BaseModel):
 
     @property
     def examples_per_step(self) -> int:
-        """Examples in one optimizer step on one device."""
+        """Examples in one optimizer step of one process."""
         return self.batch_size * self.gradient_accumulation_steps
 
     def changed(self) -> dict[str, Any]:

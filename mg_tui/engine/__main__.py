@@ -6,6 +6,9 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from mg_tui.hardware.host import cgroup_cpu_limit
+from mg_tui.runs.folder import RunFolder
+
 # These flush their data when the interpreter exits.
 _FLUSHING_TRACKERS = frozenset({"wandb", "mlflow", "trackio"})
 
@@ -31,24 +34,24 @@ def _set_environment_defaults() -> None:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     os.environ.setdefault("LRU_CACHE_CAPACITY", "32")
     # A container with a share of a large machine: threads for all of its cores would only slow each other down.
-    if (cores := _cgroup_cpu_limit()) is not None:
+    if (cores := cgroup_cpu_limit()) is not None:
         os.environ.setdefault("OMP_NUM_THREADS", str(cores))
-
-
-def _cgroup_cpu_limit(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:
-    """The CPU limit of this process's control group in cores, if it is below its CPU affinity; else None."""
-    try:
-        limit, period = quota.read_text(encoding="ascii").split()
-        granted = max(1, round(int(limit) / int(period)))
-    except (OSError, ValueError):  # no such file, or "max"
-        return None
-    return granted if granted < len(os.sched_getaffinity(0)) else None
 
 
 def main() -> None:
     """Run the worker and exit with its code."""
 
     def work(folder: Path) -> int:
+        from mg_tui.engine.layout.partition import World
+        from mg_tui.engine.run.rank_supervisor import plan_ranks, supervise
+
+        world = World.from_environment()
+        if world.size == 1 and (plan := plan_ranks(RunFolder(folder), os.environ)).size > 1:
+            return supervise(folder, plan)
+        if not world.leads:
+            from mg_tui.engine.run.rank_worker import run_rank
+
+            return run_rank(folder, world)
         from mg_tui.engine.run.worker import run_worker
 
         return run_worker(folder)

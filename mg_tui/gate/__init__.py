@@ -19,16 +19,20 @@ browser. Everything else needs a bearer token of `tokens.json` (mode 0600, hashe
 demands; `admin` includes `run`, `run` includes `read`. A path without a rule does not exist, whatever the application
 has mounted there.
 
-Modules: `rules` and `middleware` (who may do what), `tokens`, `peers` (who is at the other end of a loopback
-connection), `limits` (rate, size, concurrency, followers), `refusals` (errors), `audit`, `listener` (addresses), and
-`serving` with `connections` (uvicorn; imported on first use, as it is slow to import).
+Browsers are refused, except on a rule with `page`: what is there only shows, and is reached from the address bar or
+from another page of this server. A token is typed once, into the form at `SIGN_IN_PATH`; then a cookie stands for it
+(`sessions`), on pages only. The form's handler calls `scope["garden.sign_in"]`.
+
+Modules: `rules` and `middleware` (who may do what), `tokens`, `sessions`, `peers` (who is at the other end of a
+loopback connection), `limits` (rate, size, concurrency, followers), `refusals` (errors), `audit`, `listener`
+(addresses), and `serving` with `connections` (uvicorn; imported on first use, as it is slow to import).
 """
 
 from mg_tui.gate.audit import AuditLog
 from mg_tui.gate.limits import GateLimits
 from mg_tui.gate.listener import Listener, check_listener
-from mg_tui.gate.middleware import CALLER_KEY, REQUEST_ID_KEY, Gate
-from mg_tui.gate.refusals import openai_error, problem
+from mg_tui.gate.middleware import CALLER_KEY, REQUEST_ID_KEY, SIGN_IN_KEY, SIGN_IN_PATH, SIGN_OUT_KEY, Gate
+from mg_tui.gate.refusals import Refusal, openai_error, problem
 from mg_tui.gate.rules import AccessRule, Caller
 from mg_tui.gate.serving import serve
 from mg_tui.gate.tokens import SCOPES, AccessToken, Scope, TokenStore
@@ -37,6 +41,9 @@ __all__ = [
     "CALLER_KEY",
     "REQUEST_ID_KEY",
     "SCOPES",
+    "SIGN_IN_KEY",
+    "SIGN_IN_PATH",
+    "SIGN_OUT_KEY",
     "AccessRule",
     "AccessToken",
     "AuditLog",
@@ -44,6 +51,7 @@ __all__ = [
     "Gate",
     "GateLimits",
     "Listener",
+    "Refusal",
     "Scope",
     "TokenStore",
     "check_listener",

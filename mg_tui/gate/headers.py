@@ -14,6 +14,7 @@ _FORWARDED: Final = re.compile(
     rb"forwarded|x-(original-)?forwarded-.*|x-(real|client|cluster-client)-ip|true-client-ip|cf-connecting-ip|cdn-loop|via",
     re.IGNORECASE,
 )
+_BROWSER_MARKS: Final = ("origin", "sec-fetch-site", "sec-fetch-mode")
 _SECRETS_IN_QUERY: Final = re.compile(rb"(^|&)(token|access_token|api_key|apikey|key)=", re.IGNORECASE)
 
 
@@ -36,13 +37,51 @@ def require_known_host(scope: Mapping[str, Any], hosts: frozenset[str]) -> None:
 
 
 def require_no_browser(scope: Mapping[str, Any]) -> None:
-    """Refuse what a browser sends for a page: none has business here.
+    """Refuse what a browser sends for a page: none has business here but those of `require_own_page`.
 
     Raises:
         Refusal: 403.
     """
-    if values_of(scope, "origin") or values_of(scope, "sec-fetch-site") or values_of(scope, "sec-fetch-mode"):
+    if is_from_browser(scope):
         raise Refusal(403, "from-a-browser", "Requests from pages in a browser are refused.")
+
+
+def require_own_page(scope: Mapping[str, Any]) -> None:
+    """Refuse what a browser sends for anything but a page of this server, or an address that a person typed.
+
+    A form names its origin, which must be the name that the request was sent to; what only reads has none. Ports and
+    other machines of the same site are other origins.
+
+    Raises:
+        Refusal: 403.
+    """
+    origins, sites = values_of(scope, "origin"), values_of(scope, "sec-fetch-site")
+    kinds = values_of(scope, "sec-fetch-dest")
+    if scope["method"] in ("GET", "HEAD"):
+        own = not origins and sites in ([], ["none"], ["same-origin"])
+    else:
+        named = values_of(scope, "host")
+        addresses = [f"{scheme}://{host}".lower() for scheme in ("http", "https") for host in named]
+        own = len(origins) == 1 and origins[0].lower() in addresses and sites in ([], ["same-origin"])
+    if not own or kinds not in ([], ["document"], ["empty"]):
+        raise Refusal(403, "from-another-page", "Requests from other pages are refused; type the address.")
+
+
+def is_from_browser(scope: Mapping[str, Any]) -> bool:
+    """Whether a browser says that it sent the request."""
+    return any(values_of(scope, name) for name in _BROWSER_MARKS)
+
+
+def accepts_html(scope: Mapping[str, Any]) -> bool:
+    """Whether the answer is for a person to look at."""
+    return any("text/html" in value for value in values_of(scope, "accept"))
+
+
+def cookie_of(scope: Mapping[str, Any], name: str) -> str | None:
+    """The value of a cookie; None when there is none, or more than one."""
+    pairs = [pair.strip().partition("=") for value in values_of(scope, "cookie") for pair in value.split(";")]
+    values = [value for key, _, value in pairs if key == name]
+    return values[0] if len(values) == 1 else None
 
 
 def require_plain_path(scope: Mapping[str, Any]) -> None:

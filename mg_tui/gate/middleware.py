@@ -16,7 +16,8 @@ from mg_tui.gate.listener import Listener
 from mg_tui.gate.peers import is_same_user
 from mg_tui.gate.refusals import Refusal
 from mg_tui.gate.rules import AccessRule, Caller, RuleTable
-from mg_tui.gate.tokens import LOCAL_CALLER, TOKEN_PREFIX, TokenStore, includes
+from mg_tui.gate.sessions import PageSessions
+from mg_tui.gate.tokens import LOCAL_CALLER, TOKEN_PREFIX, AccessToken, TokenStore, includes
 
 AsgiMessage = MutableMapping[str, Any]
 AsgiScope = MutableMapping[str, Any]
@@ -27,6 +28,9 @@ SameUser = Callable[[tuple[str, int], tuple[str, int]], bool]
 
 CALLER_KEY: Final = "garden.caller"
 REQUEST_ID_KEY: Final = "garden.request_id"
+SIGN_IN_KEY: Final = "garden.sign_in"
+SIGN_OUT_KEY: Final = "garden.sign_out"
+SIGN_IN_PATH: Final = "/login"
 HEALTH_PATH: Final = "/health"
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEALTH_RULE: Final = AccessRule("GET", HEALTH_PATH, "read")
@@ -67,6 +71,7 @@ class Gate:
         self._openai_paths = tuple(openai_paths)
         self._same_user = same_user
         self._rate = RateLimit(limits.requests_per_second, limits.burst)
+        self._sessions = PageSessions(tokens, secure=listener.behind_proxy or listener.tls_cert is not None)
         self._failures = RateLimit(limits.failures_per_second, limits.failure_burst)
         self._strangers = RateLimit(limits.failures_per_second, limits.failure_burst)
         self._requests = Slots(limits.requests_at_once, limits.requests_at_once_per_caller, "requests")
@@ -91,9 +96,9 @@ class Gate:
         try:
             rule = self._admit(scope)
             exchange.watch_body(rule)
-            if rule.follower and (secret := self._secret_of(scope)) is not None:
+            if rule.follower and scope[CALLER_KEY].name != LOCAL_CALLER:
                 # A stream may last for days; its token may expire or be revoked before.
-                exchange.watch_caller(lambda: self._caller_with(secret, scope))
+                exchange.watch_caller(lambda: self._authenticate(scope, rule))
             with self._place(scope[CALLER_KEY], rule):
                 # The server leaves out the body of the answer to HEAD by its own scope, which stays as it is.
                 inner = {**scope, "method": rule.method}
@@ -116,15 +121,25 @@ class Gate:
         """
         method, path = scope["method"], scope["path"]
         headers.require_known_host(scope, self._listener.hosts)
-        headers.require_no_browser(scope)
+        rule = self.rules.find(method, path)
+        if rule is not None and rule.page:
+            headers.require_own_page(scope)
+        else:
+            headers.require_no_browser(scope)
         headers.require_plain_path(scope)
         if path == HEALTH_PATH and method in ("GET", "HEAD"):
             headers.require_content_type(scope, _HEALTH_RULE)
             return _HEALTH_RULE
-        scope[CALLER_KEY] = caller = self._authenticate(scope)
+        if rule is not None and rule.is_open:
+            headers.require_content_type(scope, rule)
+            scope[SIGN_IN_KEY] = lambda secret: self._sign_in(scope, secret)
+            scope[SIGN_OUT_KEY] = lambda: self._sessions.end(scope)
+            return rule
+        scope[CALLER_KEY] = caller = self._authenticate(scope, rule)
         if wait := self._rate.wait_for(caller.name):
             raise Refusal(429, "too-fast", "Too many requests.", _retry_after(wait))
-        rule = self._find_rule(method, path)
+        if rule is None:
+            raise self._no_rule(path)
         if not includes(caller.scope, rule.scope):
             raise Refusal(
                 403, "scope-too-small", f"This needs a token with scope {rule.scope}; yours has {caller.scope}."
@@ -132,21 +147,24 @@ class Gate:
         headers.require_content_type(scope, rule)
         return rule
 
-    def _find_rule(self, method: str, path: str) -> AccessRule:
-        rule = self.rules.find(method, path)
-        if rule is not None:
-            return rule
+    def _no_rule(self, path: str) -> Refusal:
         if methods := self.rules.methods(path):
             allowed = ", ".join(methods)
-            raise Refusal(405, "wrong-method", f"This path has {allowed}.", {"Allow": allowed})
-        raise Refusal(404, "no-such-path", "There is nothing at this path.")
+            return Refusal(405, "wrong-method", f"This path has {allowed}.", {"Allow": allowed})
+        return Refusal(404, "no-such-path", "There is nothing at this path.")
 
-    def _authenticate(self, scope: AsgiScope) -> Caller:
+    def _authenticate(self, scope: AsgiScope, rule: AccessRule | None) -> Caller:
         secret = self._secret_of(scope)
         if secret is not None:
-            return self._caller_with(secret, scope)
-        if not self._listener.needs_token and self._is_local(scope):
+            return self._caller_of(self._find_token(lambda: self._tokens.find(secret)), scope)
+        is_page = rule is not None and rule.page
+        if is_page and (token := self._find_token(lambda: self._sessions.token_of(scope))) is not None:
+            return self._caller_of(token, scope)
+        # A page in a browser of this user is not this user: somebody else may have written it.
+        if not self._listener.needs_token and not headers.is_from_browser(scope) and self._is_local(scope):
             return Caller(LOCAL_CALLER, "admin")
+        if is_page and headers.accepts_html(scope):
+            raise Refusal(303, "not-signed-in", "Sign in first.", {"Location": SIGN_IN_PATH})
         raise self._unauthorized(scope, "token-missing", "Send a token: Authorization: Bearer mg_...")
 
     def _secret_of(self, scope: AsgiScope) -> str | None:
@@ -154,12 +172,25 @@ class Gate:
         # What is no token of ours counts as none: clients of OpenAI's API send a made-up one where none is needed.
         return secret if secret is None or self._listener.needs_token or secret.startswith(TOKEN_PREFIX) else None
 
-    def _caller_with(self, secret: str, scope: AsgiScope) -> Caller:
+    def _sign_in(self, scope: AsgiScope, secret: str) -> str:
+        """Begin a session of the token with this secret; returns the header Set-Cookie.
+
+        Raises:
+            Refusal: there is no such token (401), or there were too many tries (429).
+        """
+        token = self._find_token(lambda: self._tokens.find(secret))
+        scope[CALLER_KEY] = self._caller_of(token, scope)  # for the audit log
+        assert token is not None
+        return self._sessions.start(token)
+
+    def _find_token(self, find: Callable[[], AccessToken | None]) -> AccessToken | None:
         try:
-            token = self._tokens.find(secret)
+            return find()
         except GardenError as error:
             _log.error("%s", error)
             raise Refusal(503, "tokens-unreadable", "The server cannot read its tokens; its log says why.") from None
+
+    def _caller_of(self, token: AccessToken | None, scope: AsgiScope) -> Caller:
         if token is None:
             raise self._unauthorized(scope, "token-unknown", "The token is unknown or was revoked.")
         if token.is_expired(time.time()):

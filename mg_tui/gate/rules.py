@@ -12,6 +12,7 @@ _PARAMETER: Final = re.compile(r"\{[a-z_]+\}")
 _SEGMENT: Final = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}"
 JSON_TYPE: Final = "application/json"
 FORM_TYPE: Final = "multipart/form-data"
+PAGE_FORM_TYPE: Final = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class AccessRule:
         content_type: that a body must have.
         max_body: the most bytes of a body; None: those of the limits.
         body_seconds: the time that a body may take; None: that of the limits.
+        page: a browser may ask, from the address bar or from a page of this server, and a session is enough.
+        is_open: no caller is needed: the form to sign in, which is the same for everybody.
     """
 
     method: str
@@ -43,9 +46,13 @@ class AccessRule:
     content_type: str = JSON_TYPE
     max_body: int | None = None
     body_seconds: float | None = None
+    page: bool = False
+    is_open: bool = False
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if self.page and self.method != "GET" and not self.is_open:
+            raise ValueError("a page only shows: a session of a browser must change nothing")
         parts = [re.escape(part) for part in _PARAMETER.split(self.path)]
         object.__setattr__(self, "pattern", re.compile(_SEGMENT.join(parts)))
 

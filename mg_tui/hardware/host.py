@@ -65,3 +65,13 @@ def process_name(pid: int) -> str | None:
         return psutil.Process(pid).name()
     except psutil.Error:
         return None
+
+
+def cgroup_cpu_limit(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int | None:
+    """The CPU limit of this process's control group in cores, if it is below its CPU affinity; else None."""
+    try:
+        limit, period = quota.read_text(encoding="ascii").split()
+        granted = max(1, round(int(limit) / int(period)))
+    except (OSError, ValueError):  # no such file, or "max"
+        return None
+    return granted if granted < len(os.sched_getaffinity(0)) else None

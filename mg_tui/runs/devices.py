@@ -20,8 +20,9 @@ from mg_tui.hardware.types import Gpu
 from mg_tui.runs.lock import register_close_on_fork
 
 ANY: Final = "any"
+ALL: Final = "all"
 CPU: Final = "cpu"
-_INHERITED_FDS_ENV: Final = "MODEL_GARDEN_DEVICE_FDS"
+INHERITED_FDS_ENV: Final = "MODEL_GARDEN_DEVICE_FDS"
 SHARED_DEVICES_ENV: Final = "MODEL_GARDEN_DEVICES"  # devices a directly started worker shares: comma-separated names
 # A display server or a monitor permanently uses a little GPU memory, and so does the driver.
 _IDLE_PROCESS_BYTES: Final = 256 << 20
@@ -49,8 +50,8 @@ class GpuSampler(Protocol):
 
 
 def device_title(name: str) -> str:
-    """`GPU 1`, or `the CPU`."""
-    return "the CPU" if name == CPU else f"GPU {name}"
+    """`GPU 1`, `the CPU`, or `any GPU` and `all GPUs` of a request."""
+    return {CPU: "the CPU", ANY: "any GPU", ALL: "all GPUs"}.get(name, f"GPU {name}")
 
 
 def format_devices(names: Iterable[str]) -> str:
@@ -59,16 +60,16 @@ def format_devices(names: Iterable[str]) -> str:
 
 
 def parse_devices(gpus: str | None) -> tuple[str, ...]:
-    """Parse `--gpus`: the names of the devices, or `("any",)`.
+    """Parse `--gpus`: the names of the devices, `("any",)` or `("all",)`.
 
     Raises:
         UsageError: it is invalid.
     """
     words = [word.strip() for word in (ANY if gpus is None else gpus).split(",")]
-    if words in ([ANY], [CPU]):
+    if words in ([ANY], [ALL], [CPU]):
         return (words[0],)
     if not all(word.isdecimal() for word in words):
-        raise UsageError(f"gpus: got {gpus!r}; expected nvidia-smi indices (0,1), any, or cpu")
+        raise UsageError(f"gpus: got {gpus!r}; expected nvidia-smi indices (0,1), all, any, or cpu")
     return tuple(dict.fromkeys(str(int(word)) for word in words))
 
 
@@ -87,7 +88,9 @@ def require_devices(requested: Sequence[str], available: Sequence[Device]) -> No
         EnvironmentProblem: it has not; names the available ones.
     """
     names = [device.name for device in available]
-    missing = [name for name in requested if name not in (*names, ANY, CPU)]
+    if ALL in requested and names == [CPU]:
+        raise EnvironmentProblem("No GPU found on this machine.", why="NVML reports none", hint="give --gpus any")
+    missing = [name for name in requested if name not in (*names, ANY, ALL, CPU)]
     if missing:
         raise EnvironmentProblem(
             f"{format_devices(missing)} not found on this machine.",
@@ -104,6 +107,21 @@ def default_devices(available: Sequence[Device], environ: Mapping[str, str]) -> 
         return (CPU,)
     chosen = tuple(word for word in (visible or "").split(",") if word in names)
     return chosen or (names[0],)
+
+
+def choose_devices(requested: Sequence[str], available: Mapping[str, str | None]) -> tuple[str, ...]:
+    """The devices that satisfy a request, or the ones to wait for; empty when it is for any and too few are free.
+
+    Args:
+        requested: names; `any`, once for each device that is wanted; or `all`.
+        available: every device of this machine with the reason why it is not free, or None.
+    """
+    if tuple(requested) == (ALL,):
+        return tuple(name for name in available if name != CPU)
+    if any(name != ANY for name in requested):
+        return tuple(requested)
+    free = [name for name, why in available.items() if why is None and (name != CPU or len(available) == 1)]
+    return tuple(free[: len(requested)]) if len(free) >= len(requested) else ()
 
 
 def device_environment(names: Sequence[str]) -> dict[str, str]:
@@ -165,11 +183,11 @@ class DeviceLocks:
         """Keep the locks across `exec`; returns the environment variables the next program needs."""
         for fd in self._fds.values():
             os.set_inheritable(fd, True)
-        return {_INHERITED_FDS_ENV: ",".join(f"{name}:{fd}" for name, fd in self._fds.items())}
+        return {INHERITED_FDS_ENV: ",".join(f"{name}:{fd}" for name, fd in self._fds.items())}
 
     def adopt(self) -> str | None:
         """In a worker: adopt inherited locks, or take shared ones; returns a warning about shared use, if any."""
-        handed = os.environ.pop(_INHERITED_FDS_ENV, None)
+        handed = os.environ.pop(INHERITED_FDS_ENV, None)
         shared = os.environ.pop(SHARED_DEVICES_ENV, None)
         with contextlib.suppress(ValueError, OSError):
             for name, fd in (pair.split(":") for pair in (handed or "").split(",") if pair):

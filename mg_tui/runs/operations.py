@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mg_tui.core.errors import UsageError
 from mg_tui.runs import control, devices, launch, queue
-from mg_tui.runs.device_request import requested_or_default_devices
+from mg_tui.runs.device_request import expand_request, requested_or_default_devices, write_process_count
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.resume import ResumeTarget, commit_resume_target, find_resume_target
 from mg_tui.runs.state import RunState
@@ -63,6 +63,7 @@ def start_or_queue(
     *,
     gpus: Sequence[str] | None = None,
     in_queue: bool = False,
+    processes: int | None = None,
     prepare: Callable[[], None] | None = None,
 ) -> StartedRun:
     """Start a run's worker, or put the run into the queue.
@@ -72,18 +73,29 @@ def start_or_queue(
         by: the requester: `control.requester(face)`.
         gpus: the devices to use, by name (`devices.parse_devices`); by default those of before, else the default.
         in_queue: add it to the queue.
+        processes: how many a training run has from now on, whatever its spec says.
         prepare: called with the run's lock held, before it is started or queued; see `launch.start_worker`.
 
     Raises:
         RunFailed: it is running.
         EnvironmentProblem: it cannot be started, or this machine has no such device.
     """
-    if not in_queue:
-        launch.start_worker(folder, gpus, prepare=prepare)
-        return StartedRun(folder, None if gpus is None else tuple(gpus))
+    given = prepare
+
+    def prepare_start() -> None:
+        if given is not None:
+            given()
+        if processes is not None:
+            write_process_count(folder, processes)
+
     requested = tuple(gpus or requested_or_default_devices(folder, folder.spec_values()))
-    devices.require_devices(requested, devices.find_devices())
-    queue.enqueue(folder, requested, by, prepare=prepare)
+    available = devices.find_devices()
+    devices.require_devices(requested, available)
+    requested = expand_request(folder, requested, available, processes)
+    if not in_queue:
+        launch.start_worker(folder, gpus, prepare=prepare_start)
+        return StartedRun(folder, None if gpus is None else tuple(gpus))
+    queue.enqueue(folder, requested, by, prepare=prepare_start)
     launch.start_waiter(folder)
     position = queue.queue_position(folder)
     return StartedRun(folder, requested, queued=True, runs_ahead=0 if position is None else position - 1)
@@ -97,6 +109,7 @@ def resume_run(
     in_queue: bool = False,
     from_start: bool = False,
     at: str | None = None,
+    processes: int | None = None,
 ) -> ResumeTarget:
     """Resume a run from its newest valid checkpoint, or from the one `at` a step or `best`.
 
@@ -107,7 +120,14 @@ def resume_run(
         RunFailed, EnvironmentProblem: as `start_or_queue`.
     """
     target = find_resume_target(folder, from_start=from_start, at=at)
-    start_or_queue(target.folder, by, gpus=gpus, in_queue=in_queue, prepare=lambda: commit_resume_target(target))
+    start_or_queue(
+        target.folder,
+        by,
+        gpus=gpus,
+        in_queue=in_queue,
+        processes=processes,
+        prepare=lambda: commit_resume_target(target),
+    )
     return target
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mg_tui.runs.devices import ANY, CPU, device_title, format_devices
+from mg_tui.runs.devices import CPU, choose_devices, device_title, format_devices
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def allocate_devices(run_id: str, queue: Sequence[QueueRequest], available: Mapp
     """
     taken = dict(available)
     for request in queue:
-        candidates = _candidate_devices(request.gpus, taken)
+        candidates = choose_devices(request.gpus, taken)
         free = bool(candidates) and all(name in taken and taken[name] is None for name in candidates)
         if request.run_id == run_id:
             if not request.ready:
@@ -49,13 +49,6 @@ def allocate_devices(run_id: str, queue: Sequence[QueueRequest], available: Mapp
                 if taken.get(name) is None:
                     taken[name] = f"waiting for run {request.run_id}"
     return Allocation(why="no longer queued")
-
-
-def _candidate_devices(gpus: tuple[str, ...], taken: Mapping[str, str | None]) -> tuple[str, ...]:
-    """The devices that satisfy a request now; empty when it is "any" and none is free."""
-    if gpus != (ANY,):
-        return gpus
-    return next(((name,) for name, why in taken.items() if why is None), ())
 
 
 def _why_not_free(gpus: tuple[str, ...], candidates: tuple[str, ...], taken: Mapping[str, str | None]) -> str:

@@ -78,6 +78,15 @@ def remote(garden: Garden) -> Iterator[TestClient]:
         yield client
 
 
+def sign_in(client: TestClient, secret: str) -> str:
+    """Sign in as a browser does; returns the header Cookie."""
+    form = {"Origin": "http://localhost:8000", "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "document"}
+    answer = client.post("/login", data={"token": secret}, headers=form, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/"), answer.text
+    cookie: str = answer.headers["set-cookie"].partition(";")[0]
+    return cookie
+
+
 MakeRun = Callable[..., RunFolder]
 
 

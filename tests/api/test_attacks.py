@@ -11,12 +11,17 @@ from mg_tui.api.access import RULES
 from mg_tui.api.app import create_app
 from mg_tui.gate import AccessRule
 from mg_tui.gate.rules import RuleTable
+from tests.api.conftest import sign_in
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
-OPEN = {("GET", "/health"), ("HEAD", "/health")}
+OPEN = {("GET", "/health"), ("HEAD", "/health"), ("GET", "/login"), ("HEAD", "/login")}
+FORMS = {("POST", "/login"), ("POST", "/logout")}  # of a page of this server only
+PAGES = {(rule.method, rule.path) for rule in RULES if rule.page}
 UNKNOWN = (
-    "/",
     "/docs",
+    "/runs",
+    "/login/x",
+    "/favicon.ico",
     "/redoc",
     "/openapi.json",
     "/metrics",
@@ -108,7 +113,8 @@ def test_every_route_and_method_needs_a_valid_token(remote, routes, store) -> No
         if (method, path) in OPEN:
             continue
         answer = remote.request(method, path, headers=headers)
-        assert answer.status_code == 401, (method, path, headers, answer.text)
+        expected = 403 if (method, path) in FORMS else 401
+        assert answer.status_code == expected, (method, path, headers, answer.text)
         assert len(answer.content) < 500
     in_query = remote.get("/api/v1/training/jobs", params={"token": expired})
     assert in_query.status_code == 400
@@ -131,7 +137,7 @@ def test_a_scope_is_not_more_than_it_says(remote, routes, store) -> None:
     table = RuleTable(RULES)
     for method, path in routes:
         rule = table.find(method, concrete(path))
-        if rule is None or rule.method == "GET":
+        if rule is None or rule.method == "GET" or rule.is_open:
             continue
         for scope, token in tokens.items():
             answer = remote.request(method, concrete(path), headers={"Authorization": f"Bearer {token}"})
@@ -154,11 +160,62 @@ def test_a_foreign_host_or_origin_is_refused_on_every_route(client, routes) -> N
 
 def test_a_form_of_a_page_is_no_body_on_any_route(client, routes) -> None:
     for method, path in routes:
-        if method in ("GET", "HEAD") or path.endswith("/files"):
+        if method in ("GET", "HEAD") or path.endswith("/files") or (method, path) in FORMS:
             continue
         for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
             answer = client.request(method, concrete(path), content=b"{}", headers={"Content-Type": kind})
             assert answer.status_code == 415, (method, path)
+
+
+def test_pages_are_the_only_routes_for_browsers_and_only_show(routes) -> None:
+    expected = {
+        ("GET", "/"),
+        ("GET", "/live"),
+        ("GET", "/runs/{job_id}"),
+        ("GET", "/runs/{job_id}/live"),
+        ("GET", "/login"),
+        *FORMS,
+    }
+    assert expected == PAGES and expected <= set(routes)
+    assert {(rule.method, rule.path) for rule in RULES if rule.is_open} == {("GET", "/login"), *FORMS}
+
+
+BROWSER = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}
+
+
+def test_a_session_of_a_browser_opens_pages_and_no_other_route(remote, routes, store) -> None:
+    """Every route and method: with the cookie alone, as a page of this server sends it, and as another page does."""
+    remote.headers["Cookie"] = sign_in(remote, store.create("all", "admin"))
+    table = RuleTable(RULES)
+    paths = {concrete(path) for _method, path in routes} | set(UNKNOWN)
+    followers = {rule.path for rule in RULES if rule.page and rule.follower}
+    for path, method in itertools.product(sorted(paths), METHODS):
+        rule = table.find(method, path)
+        if rule is not None and (rule.page or path == "/health") and method in ("GET", "HEAD"):
+            if rule.path not in followers and not rule.is_open:
+                assert remote.request(method, path, headers=BROWSER).status_code in (200, 404), (method, path)
+            for headers in (
+                {**BROWSER, "Sec-Fetch-Site": "cross-site"},
+                {**BROWSER, "Sec-Fetch-Site": "same-site"},  # another port of this machine
+                {**BROWSER, "Sec-Fetch-Dest": "iframe"},
+                {**BROWSER, "Sec-Fetch-Dest": "script"},
+                {**BROWSER, "Origin": "http://localhost:3000"},
+            ):
+                assert remote.request(method, path, headers=headers).status_code == 403, (method, path, headers)
+            continue
+        if (method, path) in (*OPEN, *FORMS):
+            continue
+        assert remote.request(method, path).status_code == 401, (method, path)
+        assert remote.request(method, path, headers=BROWSER).status_code == 403, (method, path)
+
+
+def test_nothing_of_a_page_comes_from_elsewhere(remote, store) -> None:
+    token = {"Authorization": f"Bearer {store.create('all', 'read')}"}
+    for path in ("/", "/login", "/runs/20261130-120000-aaaa"):
+        answer = remote.get(path, headers=token)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff" and "://" not in answer.text
 
 
 BAD_PATHS = (

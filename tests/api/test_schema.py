@@ -8,7 +8,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 
 from mg_tui.api import engine_stream
-from mg_tui.api.access import RULES
+from mg_tui.api.access import API_RULES
 from mg_tui.api.app import create_gate
 from mg_tui.api.garden import Garden
 from mg_tui.api.job_events import EventFeeds
@@ -60,7 +60,7 @@ def loaded_schema(gate):
 
 _HEALTH = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 _ROUTES = [
-    pytest.param(rule.method, rule.path, id=f"{rule.method} {rule.path}") for rule in RULES if rule.path != DOCUMENT
+    pytest.param(rule.method, rule.path, id=f"{rule.method} {rule.path}") for rule in API_RULES if rule.path != DOCUMENT
 ]
 
 

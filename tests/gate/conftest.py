@@ -145,11 +145,12 @@ def make_client(store: TokenStore) -> MakeClient:
         listener: Listener | None = None,
         limits: GateLimits | None = None,
         same_user: bool | None = False,
+        rules: Sequence[AccessRule] = RULES,
         **more: Any,
     ) -> Client:
         gate = Gate(
             app,
-            rules=RULES,
+            rules=rules,
             tokens=store,
             listener=listener or Listener(behind_proxy=True),
             limits=limits or GateLimits(failure_burst=10_000),

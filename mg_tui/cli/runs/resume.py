@@ -25,6 +25,7 @@ from mg_tui.core.spec import TrainingSpec
 )
 @click.option("--accept-spec", is_flag=True, help="Resume with a spec.json that was changed since the run's creation.")
 @click.option("--output-dir", metavar="FOLDER", help="Save the result there instead of where the run was to save it.")
+@click.option("--processes", type=click.IntRange(1, 256), help="Training processes from now on, one a GPU.")
 @launch_options
 @click.pass_context
 def resume(
@@ -34,13 +35,14 @@ def resume(
     at: str | None,
     accept_spec: bool,
     output_dir: str | None,
+    processes: int | None,
     gpus: str | None,
     queue: bool,
     detach: bool,
 ) -> None:
     """Resume a stopped, interrupted, failed or crashed run from its latest valid checkpoint.
 
-    The run keeps its id, folder, journal and curves.
+    The run keeps its id, folder, journal and curves, and its examples per step on any number of processes.
     """
     from mg_tui.runs.control import requester
     from mg_tui.runs.resume import commit_resume_target, find_resume_target
@@ -58,7 +60,7 @@ def resume(
     def prepare() -> None:
         commit_resume_target(target, accept_spec=accept_spec, by=requester("cli"))
 
-    start_or_queue(target.folder, gpus=devices, queue=queue, prepare=prepare)
+    start_or_queue(target.folder, gpus=devices, queue=queue, processes=processes, prepare=prepare)
     click.echo(f"run      {target.folder.id}\nresumes  {target.summary}", err=True)
     ctx.exit(detach_or_follow(target.folder, detach=detach, attempts=target.attempts, queued=queue))
 

@@ -292,18 +292,33 @@ def to_tensor(value: Any) -> Any:
 
 
 class EvaluationBatches:
-    """Yields the batches of an evaluation at each call, `at_once` examples at a time; `layout` may shrink."""
+    """Yields the batches of an evaluation at each call, `at_once` examples at a time; `layout` may shrink.
 
-    def __init__(self, examples: Sequence[Example], layout: StepLayout, *, at_once: int = 16):
+    With `share` (number, count) only every count-th of them, from that number on; `add_up` then adds numbers over all
+    who have a share.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        layout: StepLayout,
+        *,
+        at_once: int = 16,
+        share: tuple[int, int] = (0, 1),
+        add_up: Callable[..., list[float]] = lambda *numbers: list(numbers),
+    ):
+        self.add_up = add_up
         self.examples = examples
         self.layout = layout
         self._at_once = at_once
+        self._share = share
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __call__(self) -> Iterator[StepBatch]:
         """Raises DataError when an image cannot be read; the message names its row."""
-        for start in range(0, len(self.examples), self._at_once):
+        number, count = self._share
+        for start in range(number * self._at_once, len(self.examples), count * self._at_once):
             some = self.examples[start : start + self._at_once]
             yield StepBatch(start // self._at_once, self.layout(some, open_images(some)))

@@ -9,23 +9,46 @@ it has that many examples; a rank with fewer makes fewer, which is allowed since
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
+
+WORLD_VARIABLES: Final = (
+    "MODEL_GARDEN_RANK",
+    "MODEL_GARDEN_WORLD_SIZE",
+    "MODEL_GARDEN_LOCAL_RANK",
+    "MODEL_GARDEN_LOCAL_SIZE",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """This process among those of the run: `rank` of `size`, and its number on this machine, which names its GPU."""
+    """This process among those of the run: `rank` of `size`; on this machine, `local_rank` of `local_size`."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
+    local_size: int = 1
 
     @classmethod
     def from_environment(cls) -> "World":
-        """From RANK, WORLD_SIZE and LOCAL_RANK, as torchrun and accelerate set them; one process without them."""
-        rank, size, local = (_parse_int(os.environ.get(name)) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        """From the variables that `engine.run.rank_supervisor` sets; one process without them.
+
+        They are not those of torchrun (RANK and so on), at which accelerate and transformers would set up a process
+        group of their own and wrap the model.
+        """
+        rank, size, local, here = (_parse_int(os.environ.get(name)) for name in WORLD_VARIABLES)
         if size is None or rank is None or size < 2 or not 0 <= rank < size:
             return cls()
-        return cls(rank, size, local if local is not None else rank)
+        return cls(rank, size, rank if local is None else local, 1 if here is None else here)
+
+    def as_environment(self) -> dict[str, str]:
+        """The variables for a process that is to be this one."""
+        values = (self.rank, self.size, self.local_rank, self.local_size)
+        return {name: str(value) for name, value in zip(WORLD_VARIABLES, values, strict=True)}
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the first process of its machine: it writes the journal and the checkpoints there."""
+        return self.local_rank == 0
 
 
 def _parse_int(text: str | None) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader
-from mg_tui.runs.records import read_scores
+from mg_tui.runs.records import optional_int, read_scores
 from mg_tui.runs.series import to_float
 
 
@@ -27,6 +27,7 @@ class RunHistory:
         evaluations: the scores by metric, `loss` among them, of each step with an evaluation.
         sampled_steps: the steps with samples.
         damaged_lines, damage: number of lines that are no events, and descriptions of the first ones.
+        examples_per_step: of the newest plan; None before there was one.
         gpu_usage: `energy_j` and `gpu_seconds`, where known; each event has those of the whole run.
     """
 
@@ -45,6 +46,7 @@ class RunHistory:
     damaged_lines: int = 0
     damage: tuple[str, ...] = ()
     gpu_usage: dict[str, float] = field(default_factory=dict)
+    examples_per_step: int | None = None
 
 
 def read_run_history(folder: RunFolder) -> RunHistory:
@@ -76,6 +78,8 @@ def read_run_history(folder: RunFolder) -> RunHistory:
             history.eval_loss, history.eval_metrics = data.get("loss"), read_scores(data.get("metrics"))
             scores = {"loss": to_float(data.get("loss")), **read_scores(data.get("metrics"))}
             history.evaluations[int(data["step"])] = scores
+        elif event.kind == "plan":
+            history.examples_per_step = optional_int(data.get("examples_per_step"))
         elif event.kind == "sample":
             history.sampled_steps.add(data.get("step"))
         history.gpu_usage.update({name: float(data[name]) for name in ("energy_j", "gpu_seconds") if data.get(name)})

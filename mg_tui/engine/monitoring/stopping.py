@@ -56,6 +56,8 @@ class StopHandler:
     """Collects the requests to a worker; a context manager that installs the signal handlers.
 
     With `lock`, the run's, it shows that the worker responds, and ends it when the run's folder is no longer there.
+    Signals that follow each other within `merge` seconds count as one: a rank gets those that its supervisor passes on,
+    and those that a container or a cluster sends to every process.
 
     Attributes:
         stop_by: who requested a stop, or None.
@@ -64,7 +66,8 @@ class StopHandler:
         checkpoint_seconds: from the request of a stop to a whole checkpoint; None before there is one.
     """
 
-    def __init__(self, folder: RunFolder, journal: JournalWriter, lock: RunLock | None = None):
+    def __init__(self, folder: RunFolder, journal: JournalWriter, lock: RunLock | None = None, *, merge: float = 0.0):
+        self._merge_seconds, self._last_signal = merge, -merge
         self.stop_by: str | None = None
         self.stop_now = False
         self.signal_at: float | None = None
@@ -182,6 +185,10 @@ class StopHandler:
         self._stop_at = self._stop_at or time.monotonic()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        now, before = time.monotonic(), self._last_signal
+        self._last_signal = now
+        if now - before < self._merge_seconds:
+            return
         if number == signal.SIGTERM:
             self.signal_at = self.signal_at or time.monotonic()
         self._request_stop(f"signal {signal.Signals(number).name}", now=False)
@@ -206,3 +213,15 @@ class StopHandler:
                     self._stop_arrived.set()
                 if self._interruptible and request.request != "checkpoint":
                     signal.pthread_kill(threading.main_thread().ident or 0, _WAKE_SIGNAL)
+
+
+class SilentStopHandler(StopHandler):
+    """That of a rank which does not lead: rank 0 is asked to stop, and the others follow it."""
+
+    def __enter__(self) -> "SilentStopHandler":
+        for number in (*_SIGNALS, _WAKE_SIGNAL, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        pass

@@ -26,7 +26,7 @@ from mg_tui.engine.inference.locator import LocatedModel, locate_model
 from mg_tui.engine.results.base_files import copy_base_files, find_base_folder
 from mg_tui.engine.results.dequantize import is_quantized
 from mg_tui.engine.results.merge_check import LogitComparison, add_answers, answer_logits, compare_logits, make_samples
-from mg_tui.engine.results.merge_layers import translate_merge_errors
+from mg_tui.engine.results.merge_layers import require_numbers, translate_merge_errors
 from mg_tui.engine.results.publish import publish_folder
 from mg_tui.engine.results.quantized_base import choose_merge_base
 from mg_tui.engine.results.safetensors_files import has_weight_files
@@ -210,7 +210,9 @@ def merge_weights(model: Any) -> Any:
     """
     untie_adapted(model)
     with translate_merge_errors():
-        whole = model.merge_and_unload(safe_merge=True)
+        whole = model.merge_and_unload()
+    for name, weight in whole.named_parameters():
+        require_numbers(name, weight)
     first, last = whole.get_input_embeddings(), whole.get_output_embeddings()
     if last is not None and first.weight.data_ptr() != last.weight.data_ptr():
         _mark_untied(whole)

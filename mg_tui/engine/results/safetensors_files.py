@@ -1,4 +1,6 @@
-"""The safetensors files of a checkpoint, read and written tensor by tensor: one tensor in memory at a time.
+"""The safetensors files of a checkpoint, read and written tensor by tensor.
+
+Two are in memory at most: one that is made and one that is written.
 
 The format (https://github.com/huggingface/safetensors): eight bytes with the header's length, the header as JSON with
 dtype, shape and place of each tensor, then the tensors' bytes. `safetensors` itself maps files into memory and writes
@@ -9,6 +11,7 @@ import json
 import os
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -146,7 +149,7 @@ def _stored(name: str, file: Path, entry: dict[str, Any], begin: int) -> StoredT
 
 
 def write_tensors(path: Path, tensors: Sequence[NewTensor], wrote: Callable[[int], None]) -> None:
-    """Write a safetensors file; tensors are made one after another.
+    """Write a safetensors file; tensors are made one after another, each while the one before it is written.
 
     Args:
         path: the file; one that exists is replaced.
@@ -168,14 +171,24 @@ def write_tensors(path: Path, tensors: Sequence[NewTensor], wrote: Callable[[int
         place += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with path.open("wb", buffering=0) as stream:
-        _write_fully(stream, struct.pack("<Q", len(text)) + text)
+    with path.open("wb", buffering=0) as stream, ThreadPoolExecutor(1) as writer:
+        _write_fully(struct.pack("<Q", len(text)) + text, stream)
+        writing: list[tuple[Future[None], int]] = []
         for tensor in tensors:
-            if isinstance(tensor.source, StoredTensor):
-                _copy_bytes(tensor.source, stream)
-            else:
-                _write_fully(stream, _bytes_of(tensor.source(), tensor))
-            wrote(tensor.nbytes)
+            source = tensor.source
+            made = source if isinstance(source, StoredTensor) else _bytes_of(source(), tensor)
+            _finish(writing, wrote)
+            write = _copy_bytes if isinstance(made, StoredTensor) else _write_fully
+            writing.append((writer.submit(write, made, stream), tensor.nbytes))
+            del made
+        _finish(writing, wrote)
+
+
+def _finish(writing: "list[tuple[Future[None], int]]", wrote: Callable[[int], None]) -> None:
+    while writing:
+        future, size = writing.pop()
+        future.result()
+        wrote(size)
 
 
 def _bytes_of(made: "torch.Tensor", tensor: NewTensor) -> memoryview:
@@ -202,7 +215,7 @@ def _copy_bytes(tensor: StoredTensor, stream: IO[bytes]) -> None:
             block = source.read(min(left, _COPY_BYTES))
             if not block:
                 raise OSError(f"{tensor.file} ended while it was copied")
-            _write_fully(stream, block)
+            _write_fully(block, stream)
             left -= len(block)
 
 
@@ -226,7 +239,7 @@ def _read_fully(stream: Any, view: memoryview) -> None:
         view = view[count:]
 
 
-def _write_fully(stream: Any, data: bytes | memoryview) -> None:
+def _write_fully(data: bytes | memoryview, stream: Any) -> None:
     view = memoryview(data)
     while view:
         view = view[stream.write(view) :]

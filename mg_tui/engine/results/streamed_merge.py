@@ -1,4 +1,4 @@
-"""Merges an adapter into the files of its base model, one layer in memory at a time.
+"""Merges an adapter into the files of its base model, layer by layer.
 
 The model is built without weights. Each layer that the adapter changes gets its weights from the base model's file,
 is merged by PEFT itself, so that every kind of adapter gives PEFT's numbers bit for bit, and is emptied again. All

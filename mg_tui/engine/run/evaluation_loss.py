@@ -22,17 +22,20 @@ def mean_loss(batches: EvaluationBatches, loss_of: Callable[[MicroBatch], float]
     """
     while True:
         try:
-            return _token_mean(batches, loss_of)
+            loss, tokens = _token_sums(batches, loss_of)
+            break
         except torch.OutOfMemoryError as error:
             if batches.layout.shrink() is None:
                 raise step_checks.evaluation_out_of_memory(str(error)) from error
         torch.cuda.empty_cache()
+    loss, tokens = batches.add_up(loss, tokens)
+    return loss / tokens if tokens else float("nan")
 
 
-def _token_mean(batches: EvaluationBatches, loss_of: Callable[[MicroBatch], float]) -> float:
+def _token_sums(batches: EvaluationBatches, loss_of: Callable[[MicroBatch], float]) -> tuple[float, float]:
     loss, tokens = 0.0, 0
     for batch in batches():
         for part in batch.micro_batches:
             loss += loss_of(part)
             tokens += int(part.targets.numel())
-    return loss / tokens if tokens else float("nan")
+    return loss, tokens

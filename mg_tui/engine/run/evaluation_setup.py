@@ -8,6 +8,7 @@ from mg_tui.engine.batching.batches import EvaluationBatches, PaddedLayout
 from mg_tui.engine.generation.kept_features import open_kept_features
 from mg_tui.engine.monitoring.run_history import RunHistory
 from mg_tui.engine.run.answer_metrics import AnswerMetrics, ChosenMetrics, best_by, choose_answer_metrics
+from mg_tui.engine.run.distributed import GradientSync
 from mg_tui.engine.run.due_work import evaluation_interval
 from mg_tui.engine.run.early_stopping import EarlyStopping
 from mg_tui.engine.run.setup import RunContext, is_vision_frozen
@@ -30,11 +31,18 @@ def choose_metrics(spec: TrainingSpec, data: TrainingData, journal: JournalWrite
     return chosen
 
 
-def make_evaluation_batches(spec: TrainingSpec, context: RunContext, data: TrainingData) -> EvaluationBatches | None:
-    """The batches of an evaluation, or None when nothing is held out. Padded: memory suffices without gradients."""
+def make_evaluation_batches(
+    context: RunContext, data: TrainingData, batch_size: int, sync: GradientSync
+) -> EvaluationBatches | None:
+    """The batches of an evaluation, or None when nothing is held out: a share of them for each process of the run.
+
+    Padded: memory suffices without gradients.
+    """
     if not data.evaluation:
         return None
-    return EvaluationBatches(data.evaluation, PaddedLayout(context.collator, max(spec.batch_size, 4)))
+    layout = PaddedLayout(context.collator, max(batch_size, 4))
+    share = (sync.world.rank, sync.world.size)
+    return EvaluationBatches(data.evaluation, layout, share=share, add_up=sync.all_reduce_sums)
 
 
 def make_answer_metrics(

@@ -145,8 +145,7 @@ class MemoryProbe:
                 for parameter in trainable:
                     parameter.grad = torch.zeros_like(parameter)
                 held_bytes = self.meter.start()
-                with trainer.gradient_sync.no_sync(model):
-                    trainer._forward_backward(model, part, 1.0 / max(part.targets.numel(), 1))
+                trainer._forward_backward(model, part, 1.0 / max(part.targets.numel(), 1))
                 peak = self.meter.peak()
                 return PassMeasurement(part.computed_tokens, held_bytes, peak, self.meter.room())
             finally:

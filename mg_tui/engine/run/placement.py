@@ -55,7 +55,8 @@ def _choose_device(spec: TrainingSpec) -> tuple[str, str, str]:
     import torch
 
     if spec.device != "cpu" and torch.cuda.is_available():
-        number = World.from_environment().local_rank
+        # A rank sees its own GPU only; without that restriction they are numbered as the ranks are.
+        number = min(World.from_environment().local_rank, torch.cuda.device_count() - 1)
         name = torch.cuda.get_device_name(number)
         major, minor = torch.cuda.get_device_capability(number)
         return f"cuda:{number}", name, f"{name}, compute capability {major}.{minor}"

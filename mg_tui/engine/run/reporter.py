@@ -15,6 +15,7 @@ from mg_tui.engine.monitoring.stopping import StopHandler
 from mg_tui.engine.monitoring.watchdog import Watchdog
 from mg_tui.engine.run.due_work import DueWork
 from mg_tui.engine.run.early_stopping import EarlyStopping
+from mg_tui.engine.run.ranks import RankReporter
 from mg_tui.runs.current_step import CurrentStepWriter
 from mg_tui.runs.journal import JournalWriter
 
@@ -22,9 +23,9 @@ from mg_tui.runs.journal import JournalWriter
 class Reporter(TrainerCallback):  # type: ignore[misc]
     """Writes `step` and `eval` events, generates samples, and handles requests between steps.
 
-    `trainer` is set once it exists. `used` returns the GPU usage of the run so far. `due_work` is what an earlier
-    attempt left undone of the step the run resumes from; `early_stopping` is set for a run that may end early, `budget`
-    for one that may cost only so much.
+    `trainer` is set once it exists; `ranks` reports on several training processes. `used` returns the GPU usage of the
+    run so far. `due_work` is what an earlier attempt left undone of the step the run resumes from; `early_stopping` is
+    set for a run that may end early, `budget` for one that may cost only so much.
     """
 
     def __init__(
@@ -36,10 +37,12 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         scaled: bool,
         used: Callable[[], dict[str, Any]] = dict,
         note: CurrentStepWriter | None = None,
+        ranks: RankReporter | None = None,
     ):
         self.trainer: Any = None
         self._used = used
         self._step_note = note
+        self._ranks = ranks
         self._journal = journal
         self._stopper = stopper
         self._sampler = sampler
@@ -53,6 +56,8 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start to watch for stalls, and do what an earlier attempt left undone."""
         self._watchdog.start().report_progress()
+        if self._ranks is not None:
+            self._ranks.start()
         if self.due_work:
             self._watchdog.pause()
             self.do_due_work(state.global_step)
@@ -69,6 +74,8 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop watching."""
         self._watchdog.stop()
+        if self._ranks is not None:
+            self._ranks.stop()
         if self._step_note is not None:
             self._step_note.close()
 
@@ -124,6 +131,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         if self._stopper.stop_by is not None:
             control.should_evaluate = False  # the next attempt does it: see `due_work`
             self._end_with_checkpoint(control)
+        self.trainer.agree_on_control(control)
         if control.should_save or control.should_evaluate:
             self._watchdog.pause()  # until the next step begins
         return control
@@ -151,12 +159,14 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self._stop_early(step, scores, control, last=step >= state.max_steps)
         if self._stopper.stop_by is not None:  # after this step, whose samples are still due, and not after the next
             self._end_with_checkpoint(control)
+        self.trainer.agree_on_control(control)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Generate samples (the `checkpoint` event is written by the store)."""
         self._sample(state.global_step)
         if self._stopper.stop_by is not None:
             control.should_training_stop = True
+        self.trainer.agree_on_control(control)
 
     def _stop_early(self, step: int, scores: dict[str, float], control: Any, *, last: bool) -> None:
         """End the training when evaluations have not improved for a while."""

@@ -12,10 +12,10 @@ from mg_tui.families.registry import ResolvedModel
 from mg_tui.preflight.memory import image_token_counter
 
 
-def plan_steps(spec: TrainingSpec, examples: Sequence[Example]) -> StepPlan:
-    """The plan: which examples form each step."""
+def plan_steps(spec: TrainingSpec, examples: Sequence[Example], per_step: int) -> StepPlan:
+    """The plan: which examples form each step, `per_step` of them, of all processes together."""
     image_groups = None
-    if spec.share_images and spec.examples_per_step > 1:
+    if spec.share_images and per_step > 1:
         columns = columns_of(examples)
         numbers: dict[object, int] = {}
         image_groups = [
@@ -25,7 +25,6 @@ def plan_steps(spec: TrainingSpec, examples: Sequence[Example]) -> StepPlan:
         ]
         if len(numbers) == len(examples):
             image_groups = None
-    per_step = spec.examples_per_step * World.from_environment().size
     return StepPlan(len(examples), per_step, seed=spec.seed, groups=image_groups)
 
 

@@ -11,6 +11,7 @@ from mg_tui.core.spec import TrainingSpec
 from mg_tui.core.text import format_gib
 from mg_tui.data.example_table import columns_of
 from mg_tui.engine.layout import budget
+from mg_tui.engine.layout.partition import World
 from mg_tui.engine.run.placement import Placement
 from mg_tui.engine.run.training_data import TrainingData
 from mg_tui.families.registry import ResolvedModel
@@ -179,7 +180,7 @@ def usable_memory(placement: Placement) -> int:
     from mg_tui.hardware.host import host_memory
 
     used, total = host_memory()
-    return int(budget.HOST_MEMORY_SHARE * max(total - used, 0))
+    return int(budget.HOST_MEMORY_SHARE * max(total - used, 0)) // World.from_environment().local_size
 
 
 def _free_device_memory(device: str) -> int:

@@ -28,11 +28,12 @@ from mg_tui.engine.compute import flex_attention
 from mg_tui.engine.compute.loss import evaluation_loss_sum
 from mg_tui.engine.compute.objective import Objective
 from mg_tui.engine.monitoring import step_checks
+from mg_tui.engine.monitoring.rank_health import RankHealth
 from mg_tui.engine.monitoring.step_metrics import StepMetrics
 from mg_tui.engine.monitoring.stop_grace import StopGrace
 from mg_tui.engine.monitoring.stopping import StopHandler
 from mg_tui.engine.run.answer_metrics import AnswerMetrics, AnswerScores
-from mg_tui.engine.run.distributed import GradientSync
+from mg_tui.engine.run.distributed import GradientSync, seed_step
 from mg_tui.engine.run.evaluation_loss import mean_loss
 from mg_tui.engine.run.shrink_layout import shrink_layout
 from mg_tui.runs import checkpoint_format
@@ -54,6 +55,8 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         tolerate_bad_rows: skip examples that can no longer be read.
         label_smoothing: see `loss.token_loss_sum`.
         stop_grace: decides whether a step is finished after SIGTERM; by default it always is.
+        sync: the collectives of the run's processes.
+        health: told what this process does, where there are several.
         make_groups: makes the optimizer's parameter groups from a model and the names of its parameters with weight
             decay; returns None for a single learning rate.
         arguments: what `transformers.Trainer` takes.
@@ -75,6 +78,8 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         label_smoothing: float = 0.0,
         stop_grace: StopGrace | None = None,
         make_groups: "Callable[[Any, list[str]], list[dict[str, Any]] | None] | None" = None,
+        sync: GradientSync | None = None,
+        health: RankHealth | None = None,
         **arguments: Any,
     ):
         self.stream = stream
@@ -96,7 +101,8 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         super().__init__(train_dataset=stream.dataset, eval_dataset=eval_batches, **arguments)
         self.remove_callback(PrinterCallback)
         self.objective = Objective(self.model, label_smoothing=label_smoothing)
-        self.gradient_sync = GradientSync(self.accelerator)
+        self.gradient_sync = sync or GradientSync()
+        self.health = health
 
     # --- data -------------------------------------------------------------------------------------------------------
     def get_train_dataloader(self) -> StepStream:
@@ -162,6 +168,9 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         model.train()
         self.stop_grace.begin_step()
         facts, step = self.step_metrics, self.state.global_step + 1
+        if self.health is not None:
+            self.health.begin_step(step, inputs.rows)
+            seed_step(self.args.seed, step, inputs.rows)
         # One all-reduce, before anything can fail on a single rank.
         (supervised,) = self.gradient_sync.all_reduce_sums(inputs.supervised)
         if inputs.failures and not supervised:
@@ -170,26 +179,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
                 step=step, rows=rows, readable=len(inputs.rows), why=first.what, hint=first.hint
             )
         step_checks.require_supervised_tokens(int(supervised), step=step, rows=inputs.rows)
-        while True:
-            try:
-                if self.probe is not None:
-                    inputs = self._run_probe(self.probe, model, inputs)
-                    self.probe = None
-                total = self._run_micro_batches(model, inputs, 1.0 / supervised)
-                break
-            except torch.OutOfMemoryError as error:
-                why = first_line(error)
-            except GardenError:
-                raise
-            except Exception as error:
-                if not flex_attention.is_kernel_error(error) or not flex_attention.fall_back(self.model):
-                    raise
-                self._report_flex_fallback(model, step, error)
-                continue
-            # Outside of the handler: the error holds the tensors of the failed pass.
-            largest, size = shrink_layout(self.stream.dataset.layout, model, inputs.micro_batches, step=step, why=why)
-            self.journal.write("relaid", step=step, rows=largest.rows, tokens=largest.laid_out, why=why, budget=size)
-            inputs = self.stream.dataset[inputs.number]
+        total, inputs = self._run_until_it_fits(model, inputs, 1.0 / supervised)
         self.gradient_sync.all_reduce_gradients(model)
         counts = (inputs.tokens, inputs.laid_out, inputs.images, *self.vision.pop_counts())
         facts.loss, *summed = self.gradient_sync.all_reduce_sums(float(total), *counts)
@@ -199,6 +189,48 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
             facts.rows = tuple(example.row for example in self.stream.examples_of(inputs.number))
         step_checks.require_finite_loss(facts.loss, step=step, rows=facts.rows)
         return total.new_tensor(facts.loss)
+
+    def _run_until_it_fits(self, model: Any, inputs: StepBatch, scale: float) -> tuple[torch.Tensor, StepBatch]:
+        """The summed loss of the step, laid out in smaller passes on all ranks when it does not fit on one of them."""
+        step = self.state.global_step + 1
+        while True:
+            total, why = None, None
+            began = time.perf_counter()
+            try:
+                if self.probe is not None:
+                    inputs = self._run_probe(self.probe, model, inputs)
+                    self.probe = None
+                total = self._run_micro_batches(model, inputs, scale)
+            except torch.OutOfMemoryError as error:
+                why = first_line(error)
+            except GardenError:
+                raise
+            except Exception as error:
+                if not flex_attention.is_kernel_error(error) or not flex_attention.fall_back(self.model):
+                    raise
+                self._report_flex_fallback(model, step, error)
+                continue
+            if self.health is not None:
+                self.health.note.seconds = round(self.step_metrics.data_wait + time.perf_counter() - began, 4)
+            # Outside of the handler: the error holds the tensors of the failed pass.
+            if not self.gradient_sync.any(why is not None) and total is not None:
+                return total, inputs
+            self._lay_out_smaller(model, inputs, step, why)
+            inputs = self.stream.dataset[inputs.number]
+
+    def _lay_out_smaller(self, model: Any, inputs: StepBatch, step: int, why: str | None) -> None:
+        """After a pass did not fit on some rank: smaller passes on all of them. `why` is None where it did fit."""
+        layout, facts = self.stream.dataset.layout, None
+        if why is not None:
+            largest, size = shrink_layout(layout, model, inputs.micro_batches, step=step, why=why)
+            facts = {"rows": largest.rows, "tokens": largest.laid_out, "why": why, "budget": size}
+        else:
+            model.zero_grad(set_to_none=True)
+            layout.shrink()
+        for rank, known in enumerate(self.gradient_sync.gather(facts)):
+            if known is not None:
+                several = {"rank": rank} if self.gradient_sync.world_size > 1 else {}
+                self.journal.write("relaid", step=step, **known, **several)
 
     def _run_probe(self, probe: "Callable[[GardenTrainer, Any], None]", model: Any, inputs: StepBatch) -> StepBatch:
         """The step, laid out again if the probe has lowered the token budget."""
@@ -210,11 +242,10 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
 
     def _run_micro_batches(self, model: Any, inputs: StepBatch, scale: float) -> torch.Tensor:
         total = torch.zeros((), dtype=torch.float32, device=self.args.device)
-        with self.gradient_sync.no_sync(model):
-            for number, part in enumerate(inputs.micro_batches):
-                self.stopper.poll()
-                self.stop_grace.check(number, len(inputs.micro_batches))
-                total += self._forward_backward(model, part, scale)
+        for number, part in enumerate(inputs.micro_batches):
+            self.stopper.poll()
+            self.stop_grace.check(number, len(inputs.micro_batches))
+            total += self._forward_backward(model, part, scale)
         return total
 
     def _forward_backward(self, model: Any, part: MicroBatch, scale: float) -> torch.Tensor:
@@ -263,13 +294,15 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         started = time.perf_counter()
         was_training = self.model.training
         self.model.eval()
+        if self.health is not None:
+            self.health.say("evaluating")
         loss = mean_loss(self.eval_batches, self._evaluation_loss)
         self.vision.pop_counts()
         scores: AnswerScores | None = AnswerScores()
         if self.answer_metrics is not None:
             scores = self.answer_metrics.score(self, self.state.global_step)
         self.model.train(was_training)
-        if scores is None:
+        if self.gradient_sync.from_first(scores is None) or scores is None:
             self.control.should_evaluate = False
             self.control.should_save = self.control.should_training_stop = True
             return {}
@@ -295,7 +328,7 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
 
     # --- checkpoints ------------------------------------------------------------------------------------------------
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        if self.is_world_process_zero():
+        if self.gradient_sync.world.leads:
             started = time.monotonic()
             self.store.save(self.state.global_step, self._write_checkpoint_files)
             self.stop_grace.checkpoint_seconds = time.monotonic() - started
@@ -317,6 +350,13 @@ class GardenTrainer(Trainer):  # type: ignore[misc]
         self._save_scaler(str(folder))
         self._save_rng_state(str(folder))
         self.state.save_to_json(str(folder / checkpoint_format.TRAINER_STATE_FILE))
+
+    def agree_on_control(self, control: Any) -> None:
+        """Let every rank evaluate, save and stop when rank 0 does: a stop, a cost or a score only it may know."""
+        names = ("should_save", "should_evaluate", "should_training_stop")
+        flags = self.gradient_sync.from_first([getattr(control, name) for name in names])
+        for name, flag in zip(names, flags, strict=True):
+            setattr(control, name, flag)
 
     def restore_finished(self, folder: Path) -> None:
         """Load a checkpoint of the last step, after which no step is left."""

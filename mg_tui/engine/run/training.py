@@ -5,6 +5,7 @@ the model's memory exists, which would be forked with them. Libraries are import
 row is reported before torch is imported.
 """
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from mg_tui.data.mixture import describe_parts
 from mg_tui.data.policy import read_policy
 from mg_tui.engine.batching import rows
 from mg_tui.engine.compute import malloc
+from mg_tui.engine.layout.partition import World
+from mg_tui.engine.monitoring.rank_health import RankHealth
 from mg_tui.engine.monitoring.run_history import RunHistory, read_run_history
 from mg_tui.engine.monitoring.stopping import StopHandler, StopRequested
 from mg_tui.engine.run import due_work, gc_pause, training_arguments, training_data
@@ -23,6 +26,7 @@ from mg_tui.runs.caller_bounds import read_caller_bounds
 from mg_tui.runs.current_step import CurrentStepWriter
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalWriter
+from mg_tui.runs.ranks import RankNotes
 from mg_tui.runs.spec_check import require_unchanged_spec
 
 if TYPE_CHECKING:
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from mg_tui.engine.batching.vision_inputs import VisionInputs
     from mg_tui.engine.monitoring.gpu_usage import GpuUsage
     from mg_tui.engine.run.answer_metrics import AnswerMetrics
+    from mg_tui.engine.run.distributed import GradientSync
     from mg_tui.engine.run.reporter import Reporter
     from mg_tui.engine.run.setup import RunContext
     from mg_tui.engine.run.token_budget import TokenBudget
@@ -48,8 +53,14 @@ class TrainingRun:
         cwd: Path,
         resume_from: Path | None,
         history: RunHistory | None = None,
+        health: RankHealth | None = None,
     ):
+        self.world = World.from_environment()
+        self.health = health
+        self._sync: GradientSync | None = None
         self.folder = folder
+        # Where this process notes which rows and images it found: only one may do so in the run's folder.
+        self._own_folder = folder if self.world.leads else RankNotes(folder.path).own_folder(self.world.rank)
         self.journal = journal
         self.stopper = stopper
         self.settings = settings
@@ -100,11 +111,11 @@ class TrainingRun:
         self._write_decisions(context.decisions)
         self._phase("measuring rows")
         data = training_data.prepare_training_data(
-            self.spec, dataset, held_out, measure_tokens=context.measure, folder=self.folder, journal=self.journal
+            self.spec, dataset, held_out, measure_tokens=context.measure, folder=self._own_folder, journal=self.journal
         )
-        self._image_facts, self._changed_images = training_data.compare_images(self.folder, data)
+        self._image_facts, self._changed_images = training_data.compare_images(self._own_folder, data)
         chosen = evaluation_setup.choose_metrics(self.spec, data, self.journal)
-        plan = step_planning.plan_steps(self.spec, data.train)
+        plan = step_planning.plan_steps(self.spec, data.train, self._examples_per_step())
         total = plan.total_steps(self.spec.epochs, self.spec.max_steps)
         layout, token_budget, layout_decisions = setup.choose_layout(self.spec, context, data, self.resume_from)
         features = self.settings.cache / "features"
@@ -125,6 +136,7 @@ class TrainingRun:
         )
         self._write_decisions([*layout_decisions, *cache_decisions, *stream_decisions])
         try:
+            self._meet_other_ranks(context, data, plan.per_step)
             if not context.placement.cuda:  # where steps allocate from the C heap
                 malloc.trim_large() if self.spec.gradient_checkpointing else malloc.retain_freed()
             self._phase("loading model", context.resolved.name)
@@ -134,7 +146,7 @@ class TrainingRun:
                     cache.enable_for(vision_digest(model, context.family))
             self._write_decisions(decisions)
             table = setup.trainable_summary(self.spec, context, model)
-            self._write_plan(data, total, table, token_budget)
+            self._write_plan(data, total, plan.per_step, table, token_budget)
             vision = VisionInputs(
                 frozen=setup.is_vision_frozen(self.spec),
                 vision=context.family.vision,
@@ -145,7 +157,7 @@ class TrainingRun:
             answers = evaluation_setup.make_answer_metrics(
                 self.spec,
                 context,
-                chosen,
+                chosen if self.world.rank == 0 else None,
                 model,
                 total=total,
                 folder=self.folder,
@@ -162,6 +174,8 @@ class TrainingRun:
         finally:
             stream.close()
         self._check_completion(trainer, total)
+        if self.world.rank != 0:  # machine 0 has the result
+            return {"steps": self.step, "result": None}
         self._phase("saving the result")
         from mg_tui.engine.run.finish import save_run_result
 
@@ -177,8 +191,36 @@ class TrainingRun:
             prices=self.settings.cost,
         )
 
+    def _examples_per_step(self) -> int:
+        """Examples of a step, of all processes together: those it began with on a resume, however many there are."""
+        if self._start_step > 0 and self._history.examples_per_step is not None:
+            return self._history.examples_per_step
+        return self.spec.examples_per_step * self.world.size
+
+    def _meet_other_ranks(self, context: "RunContext", data: training_data.TrainingData, per_step: int) -> None:
+        """Set up the collectives, and see that all ranks are about to do the same. Data workers are forked before."""
+        from mg_tui.engine.run.distributed import GradientSync
+        from mg_tui.engine.run.ranks import meet_other_ranks
+
+        self._sync = GradientSync(self.world, self.health)
+        if self.world.size > 1:
+            self._phase("meeting the other processes", f"{self.world.size} in all")
+            facts = {"resumes from step": self._start_step, "examples of a step": per_step}
+            warnings = meet_other_ranks(self._sync, self.spec, context, data, facts)
+            for what, why in warnings:
+                self._warn(what, why)
+            self._write_decisions([("processes", self.world.size, "one for each device")])
+
+    @property
+    def sync(self) -> "GradientSync":
+        """The collectives of the run's processes."""
+        assert self._sync is not None
+        return self._sync
+
     def _phase(self, name: str, detail: str | None = None) -> None:
         self.stopper.poll(raise_on="stop")
+        if self.health is not None:
+            self.health.say(name)
         self.journal.write("phase", name=name, detail=detail)
 
     def _write_decisions(self, decisions: list[tuple[str, Any, str]]) -> None:
@@ -209,6 +251,7 @@ class TrainingRun:
         self,
         data: training_data.TrainingData,
         total: int,
+        per_step: int,
         table: dict[str, dict[str, Any]],
         token_budget: "TokenBudget | None",
     ) -> None:
@@ -218,7 +261,7 @@ class TrainingRun:
             **training_data.data_summary(data),
             steps=total,
             epochs=self.spec.epochs,
-            examples_per_step=self.spec.examples_per_step,
+            examples_per_step=per_step,
             trainable=table,
             token_budget=token_budget.tokens if token_budget is not None else None,
             estimate_bytes=estimate.peak if estimate is not None else None,
@@ -243,11 +286,14 @@ class TrainingRun:
         from mg_tui.engine.run import evaluation_setup
         from mg_tui.engine.run.answer_metrics import best_by
         from mg_tui.engine.run.parameter_groups import parameter_groups
+        from mg_tui.engine.run.ranks import RankReporter
         from mg_tui.engine.run.reporter import Reporter
         from mg_tui.engine.run.trainer import GardenTrainer
 
-        spec, placement = self.spec, context.placement
-        evaluation = evaluation_setup.make_evaluation_batches(spec, context, data)
+        spec, placement, first = self.spec, context.placement, self.world.rank == 0
+        if not first:  # rank 0 generates and reports
+            spec = spec.model_copy(update={"sample_count": 0, "report_to": ()})
+        evaluation = evaluation_setup.make_evaluation_batches(context, data, spec.batch_size, self.sync)
         sampler = SampleWriter(
             self.journal, context.encoder, choose_sample_examples(data.train, data.evaluation, spec.sample_count)
         )
@@ -257,9 +303,11 @@ class TrainingRun:
             sampler,
             scaled=placement.dtype == "float16",
             used=self.gpu_usage,
-            note=CurrentStepWriter(self.folder),
+            note=CurrentStepWriter(self.folder) if self.world.leads else None,
+            ranks=RankReporter(self.folder, self.journal) if first and self.world.size > 1 else None,
         )
-        self._usage = GpuUsage(gpu_uuids_in_use(), self._previous_usage)
+        gpus = list(itertools.chain(*self.sync.gather(gpu_uuids_in_use())))
+        self._usage = GpuUsage(gpus if first else (), self._previous_usage)
         known = training_data.fingerprints(data.train, self._image_facts)
         about: dict[str, Any] = {"run": self.folder.id, "steps": total, **known}
         if self.resume_from is not None:
@@ -272,7 +320,7 @@ class TrainingRun:
             keep=spec.save_total_limit,
             about=about,
             needed=expected_checkpoint_bytes(model),
-            best_by=best_by(spec),
+            best_by=best_by(spec) if self.world.leads else None,
         )
         store.last_step = self._start_step if self.resume_from is not None else None
         args = training_arguments.make_training_arguments(
@@ -298,17 +346,21 @@ class TrainingRun:
             label_smoothing=spec.label_smoothing,
             stop_grace=StopGrace(spec.stop_grace, self.stopper),
             make_groups=lambda model, decayed: parameter_groups(model, context.family, spec, decayed),
+            sync=self.sync,
+            health=self.health,
         )
         reporter.trainer = self._trainer
         if self.resume_from is not None:
-            reporter.due_work = self._find_due_work(self._start_step, total, self._history)
-        reporter.early_stopping = evaluation_setup.make_early_stopping(spec, self._history, self._start_step)
-        reporter.budget = Budget(spec.max_cost, self.settings.cost, self.gpu_usage, self._history.seconds)
+            reporter.due_work = self.sync.from_first(self._find_due_work(self._start_step, total, self._history))
+        if first:
+            reporter.early_stopping = evaluation_setup.make_early_stopping(spec, self._history, self._start_step)
+            reporter.budget = Budget(spec.max_cost, self.settings.cost, self.gpu_usage, self._history.seconds)
         self._reporter = reporter
         return self._trainer
 
     def _train(self, trainer: "GardenTrainer", total: int) -> None:
-        ended_early = self._reporter.early_stopping is not None and self._reporter.early_stopping.reason is not None
+        stopping = self._reporter.early_stopping
+        ended_early = self.sync.from_first(stopping is not None and stopping.reason is not None)
         if self._start_step < total and not ended_early:
             self._train_or_abandon(trainer)
         elif self.resume_from is not None:  # training had ended before the result could be saved
@@ -318,6 +370,7 @@ class TrainingRun:
     def _train_or_abandon(self, trainer: "GardenTrainer") -> None:
         """Train; a step that is abandoned for a stop leaves the checkpoint of the one before."""
         from mg_tui.engine.monitoring.stop_grace import StepAbandoned
+        from mg_tui.engine.run.distributed import ConnectionLost
 
         try:
             trainer.train(resume_from_checkpoint=str(self.resume_from) if self.resume_from else None)
@@ -325,6 +378,12 @@ class TrainingRun:
             self.journal.write("warning", what=f"step {self.step + 1} was abandoned for the stop", why=abandoned.why)
             trainer.save_without_step()
             raise StopRequested(self.stopper.stop_by or "a request") from None
+        except ConnectionLost as lost:
+            if not self.world.leads or self.health is None:
+                raise
+            from mg_tui.engine.run.ranks import end_after_loss
+
+            raise end_after_loss(self.folder, self.health, trainer, self.spec.rank_timeout, lost) from lost
 
     def _find_due_work(self, step: int, total: int, history: RunHistory) -> due_work.DueWork:
         evaluates = getattr(self._trainer, "eval_batches", None) is not None

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import traceback
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ from mg_tui.config import Settings, load_settings
 from mg_tui.core.errors import GardenError
 from mg_tui.core.text import first_line, pluralize
 from mg_tui.engine.checkpointing import writer
+from mg_tui.engine.layout.partition import World
 from mg_tui.engine.monitoring.final_event import write_failure, write_final_event
 from mg_tui.engine.monitoring.known_causes import to_known_error
+from mg_tui.engine.monitoring.rank_health import RankHealth
 from mg_tui.engine.monitoring.run_history import RunHistory, read_run_history
 from mg_tui.engine.monitoring.scratch import scratch_folder
 from mg_tui.engine.monitoring.stopping import StopHandler, StopRequested
+from mg_tui.engine.run.rank_supervisor import die_with_parent
 from mg_tui.runs import checkpoint_format
 from mg_tui.runs.current_step import read_current_step
 from mg_tui.runs.devices import DeviceLocks
@@ -33,23 +37,35 @@ from mg_tui.runs.queue import remove_queue_record
 from mg_tui.runs.resume import clear_resume_target, read_resume_step
 from mg_tui.runs.versions import package_versions
 
+_MERGE_SECONDS = 1.0  # in which a rank gets one signal twice
+
 
 def run_worker(path: Path) -> int:
     """Start or resume a run; returns the exit code.
 
     A run with a complete checkpoint resumes from the newest one.
     """
-    folder = RunFolder(path.absolute())
+    folder, world = RunFolder(path.absolute()), World.from_environment()
+    health: AbstractContextManager[RankHealth | None] = nullcontext()
+    if world.size > 1:
+        die_with_parent()
+        health = RankHealth(folder.path, world.rank)
     try:
-        with RunLock(folder.lock_file) as lock, JournalWriter(folder.journal_file) as journal, scratch_folder():
-            return _Worker(folder, journal, lock).run()
+        with (
+            RunLock(folder.lock_file) as lock,
+            JournalWriter(folder.journal_file) as journal,
+            scratch_folder(),
+            health as noted,
+        ):
+            return _Worker(folder, journal, lock, noted).run()
     except GardenError as error:  # no lock, or no journal to write it into
         sys.stderr.write(f"{error}\n")
         return error.exit_code
 
 
 class _Worker:
-    def __init__(self, folder: RunFolder, journal: JournalWriter, lock: RunLock):
+    def __init__(self, folder: RunFolder, journal: JournalWriter, lock: RunLock, health: RankHealth | None = None):
+        self.health = health
         self.folder = folder
         self.journal = journal
         self.lock = lock
@@ -91,7 +107,8 @@ class _Worker:
                 where=broken.relative_to(self.folder.path).as_posix(),
                 why=problem,
             )
-        with StopHandler(self.folder, self.journal, self.lock) as stopper:
+        merge = _MERGE_SECONDS if self.health is not None else 0.0
+        with StopHandler(self.folder, self.journal, self.lock, merge=merge) as stopper:
             return self._run_training(stopper, history)
 
     def _remove_later_checkpoints(self, step: int) -> None:
@@ -118,6 +135,7 @@ class _Worker:
                 history.cwd,
                 self.resume_from,
                 history,
+                self.health,
             )
             result = training.run()
         except StopRequested as stopped:

@@ -14,9 +14,10 @@ from mg_tui.metrics.report.content import Content, Limits, build
 from mg_tui.metrics.results.files import write_bytes
 from mg_tui.metrics.results.reading import Results
 
-__all__ = ["Content", "Limits", "render", "write_report"]
+__all__ = ["STYLE_FILE", "Content", "Limits", "render", "write_report"]
 
 _HERE = Path(__file__).parent
+STYLE_FILE = _HERE / "style.css"  # other pages of this program begin with it
 
 
 def write_report(
@@ -59,6 +60,6 @@ def render(content: Content) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = (_HERE / "style.css").read_text(encoding="utf-8")
+    style = STYLE_FILE.read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return environment.get_template("report.html").render(report=content, style=style, digest=digest)

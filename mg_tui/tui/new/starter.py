@@ -94,10 +94,13 @@ class RunStarter(threading.Thread):
     def _start(self) -> None:
         from mg_tui.preflight import checks
         from mg_tui.runs import control, devices, launch, operations
+        from mg_tui.runs.device_request import check_process_count
 
         self._post(PreflightStatus("output folder, base model and dataset"))
         if self._gpus is not None:
-            devices.require_devices(self._gpus, devices.find_devices())
+            available = devices.find_devices()
+            devices.require_devices(self._gpus, available)
+            check_process_count(self._spec.processes, self._gpus, available)
         launch.check_output_dir(self._spec, cwd=self._cwd)
         preflight = checks.run_preflight(self._spec, self._settings, cwd=self._cwd, progress=self._progress)
         if self._cancelled:

@@ -146,7 +146,7 @@ def test_a_run_counts_once_and_the_plan_is_the_same(
     for number in range(3):
         dataset = load_dataset(dataset_file, cwd=folder, cache=cache if number else None)
         measured = measure_rows(dataset, 2048, measure)
-        plan = step_planning.plan_steps(spec, measured.examples)
+        plan = step_planning.plan_steps(spec, measured.examples, spec.examples_per_step)
         steps = [plan.step(step) for step in range(2 * plan.steps_per_epoch)]
         rows = [[measured.examples[index].row for index in step] for step in steps]
         plans.append((rows, [[measured.tokens[index] for index in step] for step in steps], plan.groups))

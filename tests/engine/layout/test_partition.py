@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from mg_tui.engine.layout.partition import StepPartition, World, partition_step
+from mg_tui.engine.layout.partition import WORLD_VARIABLES, StepPartition, World, partition_step
 
 
 def flatten(passes: tuple[tuple[int, ...], ...]) -> list[int]:
@@ -89,17 +89,19 @@ def test_a_rank_finds_its_own_passes() -> None:
     ("environment", "world"),
     [
         ({}, World()),
-        ({"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "0"}, World(1, 4, 0)),
-        ({"RANK": "1", "WORLD_SIZE": "4"}, World(1, 4, 1)),
-        ({"RANK": "0", "WORLD_SIZE": "1"}, World()),
-        ({"RANK": "5", "WORLD_SIZE": "4"}, World()),
-        ({"RANK": "a", "WORLD_SIZE": "4"}, World()),
+        ({"MODEL_GARDEN_RANK": "1", "MODEL_GARDEN_WORLD_SIZE": "4", "MODEL_GARDEN_LOCAL_RANK": "0"}, World(1, 4, 0)),
+        ({"MODEL_GARDEN_RANK": "1", "MODEL_GARDEN_WORLD_SIZE": "4"}, World(1, 4, 1)),
+        (World(5, 8, 1, 4).as_environment(), World(5, 8, 1, 4)),
+        ({"MODEL_GARDEN_RANK": "0", "MODEL_GARDEN_WORLD_SIZE": "1"}, World()),
+        ({"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}, World()),  # another launcher's
+        ({"MODEL_GARDEN_RANK": "5", "MODEL_GARDEN_WORLD_SIZE": "4"}, World()),
+        ({"MODEL_GARDEN_RANK": "a", "MODEL_GARDEN_WORLD_SIZE": "4"}, World()),
     ],
 )
 def test_the_world_is_what_the_launcher_says(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], world: World
 ) -> None:
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+    for name in WORLD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -330,6 +330,28 @@ def test_bad_results_are_one_clear_error(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("in_memory", [False, True], ids=["by file", "in memory"])
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_an_adapter_with_a_number_that_is_none_is_not_merged(
+    result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: float, in_memory: bool
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from mg_tui.engine.results import streamed_merge
+
+    if in_memory:
+        monkeypatch.setattr(streamed_merge, "find_odd_layer", lambda _adapted: "ParamWrapper")
+    folder = tmp_path / "copy"
+    shutil.copytree(result, folder)
+    weights = load_file(folder / "adapter_model.safetensors")
+    name = next(name for name in weights if "lora_B" in name)
+    weights[name][0, 0] = number
+    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(GardenError, match="no numbers"):
+        run_merge(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def _truncate(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
 

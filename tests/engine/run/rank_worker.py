@@ -1,4 +1,4 @@
-"""A training process of several, for test_distributed.py: `python rank_worker.py OUT LAYOUT`, as torchrun would run it.
+"""A training process of several, for test_distributed.py: `python rank_worker.py OUT LAYOUT`, as ranks are run.
 
 Two optimizer steps of the tiny model; writes its losses, the facts of its steps and the gradients of the first.
 """
@@ -21,6 +21,8 @@ from mg_tui.engine.batching.vision_inputs import VisionInputs
 from mg_tui.engine.layout.partition import StepPartition, World
 from mg_tui.engine.layout.plan import StepPlan
 from mg_tui.engine.run import trainable_parameters
+from mg_tui.engine.run.distributed import GradientSync
+from mg_tui.engine.run.process_group import join_group
 from mg_tui.engine.run.trainer import GardenTrainer
 from mg_tui.families.collate import ExampleEncoder
 from mg_tui.families.contract import LoadRequest, Preprocessing
@@ -77,6 +79,31 @@ class StepRecorder(TrainerCallback):  # type: ignore[misc]
         self.steps.append({name: getattr(facts, name) for name in names})
 
 
+class RelaidRecorder(NullObject):
+    """A journal that keeps the steps that were laid out again."""
+
+    def __init__(self) -> None:
+        self.relaid: list[dict[str, Any]] = []
+
+    def write(self, kind: str, /, **data: Any) -> None:
+        if kind == "relaid":
+            self.relaid.append(data)
+
+
+def fail_once(trainer: GardenTrainer, world: World) -> None:
+    """Let the last rank's first forward pass of several rows fail as if the memory of its device did not suffice."""
+    forward, failed = trainer._forward_backward, []
+
+    def short_of_memory(model: Any, part: Any, scale: float) -> torch.Tensor:
+        loss = forward(model, part, scale)
+        if world.rank == world.size - 1 and len(part.rows) > 1 and not failed:
+            failed.append(part.rows)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return loss
+
+    trainer._forward_backward = short_of_memory  # type: ignore[method-assign]
+
+
 def train(out: Path, kind: str, world: World) -> dict[str, Any]:
     """Two steps as one of `world`; what they were."""
     spec = TrainingSpec.parse({"base_model": "tiny", "dataset": "d", "lora_r": 4, "train_vision": "lora"})
@@ -92,6 +119,7 @@ def train(out: Path, kind: str, world: World) -> dict[str, Any]:
     dataset = StepDataset(rows, plan, layout, IMAGES.__getitem__, partition)
     recorder = StepRecorder()
     nothing: Any = NullObject()
+    journal: Any = RelaidRecorder()
     trainer = GardenTrainer(
         model=model,
         args=TrainingArguments(
@@ -113,17 +141,22 @@ def train(out: Path, kind: str, world: World) -> dict[str, Any]:
         eval_batches=None,
         store=nothing,
         stopper=nothing,
-        journal=nothing,
+        journal=journal,
         vision=VisionInputs(frozen=False),
+        sync=GradientSync(world),
     )
     recorder.trainer = trainer
+    if kind == "out of memory on rank 1":
+        fail_once(trainer, world)
     trainer.train()
     passes = [len(dataset[number].micro_batches) for number in range(2)]
-    return {"steps": recorder.steps, "gradients": recorder.gradients, "without": recorder.without, "passes": passes}
+    found = {"steps": recorder.steps, "gradients": recorder.gradients, "without": recorder.without, "passes": passes}
+    return {**found, "relaid": journal.relaid, "budget": getattr(layout, "budget", None)}
 
 
 if __name__ == "__main__":
     folder, world = Path(sys.argv[1]), World.from_environment()
     torch.set_num_threads(1)
+    join_group(world, cuda=False, patience=120)
     torch.save(train(folder, sys.argv[2], world), folder / f"{world.rank}.pt")
     torch.distributed.destroy_process_group()

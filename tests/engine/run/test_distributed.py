@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ import torch
 
 from mg_tui.engine.layout.partition import World
 from mg_tui.engine.run import distributed
+from mg_tui.engine.run.rank_supervisor import STORE_ENV
 
 SCRIPT = Path(__file__).with_name("rank_worker.py")
 
@@ -33,11 +33,11 @@ def free_port() -> int:
 
 
 def run_two_processes(folder: Path, kind: str) -> list[dict[str, Any]]:
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    common = {STORE_ENV: f"127.0.0.1:{free_port()}", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     processes = [
         subprocess.Popen(
             [sys.executable, str(SCRIPT), str(folder), kind],
-            env={**os.environ, **common, "RANK": str(rank), "LOCAL_RANK": str(rank), "HF_HUB_OFFLINE": "1"},
+            env={**os.environ, **common, **World(rank, 2, rank, 2).as_environment()},
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -76,7 +76,7 @@ def test_gradients_are_summed_over_ranks(monkeypatch: pytest.MonkeyPatch, bucket
         layers[number].weight.grad = torch.full_like(layers[number].weight, number + 1.0)
     monkeypatch.setattr(torch.distributed, "all_reduce", OtherRank([True, True, True, False]).all_reduce)
     monkeypatch.setattr(distributed, "_BUCKET_ELEMENTS", bucket)
-    sync = distributed.GradientSync(SimpleNamespace(num_processes=2, device=torch.device("cpu")))
+    sync = distributed.GradientSync(World(0, 2))
     sync.all_reduce_gradients(layers)
     gradients = [layer.weight.grad for layer in layers]
     assert [None if g is None else sorted(set(g.flatten().tolist())) for g in gradients] == [
@@ -94,14 +94,14 @@ def test_one_process_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda *_given: pytest.fail("there is nobody to ask"))
     layer = torch.nn.Linear(2, 3)
     layer.weight.grad = torch.ones_like(layer.weight)
-    sync = distributed.GradientSync(SimpleNamespace(num_processes=1, device=torch.device("cpu")))
+    sync = distributed.GradientSync(World())
     sync.all_reduce_gradients(layer)
     assert sync.all_reduce_sums(1, 2.5) == [1, 2.5]
     assert bool((layer.weight.grad == 1).all()) and layer.bias.grad is None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["packed", "padded"])
+@pytest.mark.parametrize("kind", ["packed", "padded", "out of memory on rank 1"])
 def test_two_processes_do_the_step_of_one(tmp_path: Path, kind: str) -> None:
     alone = load_script().train(tmp_path, kind, World())
     ranks = run_two_processes(tmp_path, kind)
@@ -122,3 +122,8 @@ def test_two_processes_do_the_step_of_one(tmp_path: Path, kind: str) -> None:
         assert result["without"] == alone["without"]
         assert result["without"] and all(".visual." in name for name in result["without"])
     assert alone["steps"][0]["images"] == 3
+    if kind == "out of memory on rank 1":  # smaller on both, and both know where it did not fit
+        for result in ranks:
+            (relaid,) = result["relaid"]
+            assert (relaid["rank"], relaid["step"]) == (1, 1) and len(relaid["rows"]) > 1
+            assert result["budget"] == relaid["budget"] == 75
