@@ -97,15 +97,18 @@ def test_the_parser_of_vllm_reads_every_command(
     write_vllm_files(tmp_path, of_adapter)
     script = (tmp_path / "serve.sh").read_text().replace("\\\n", " ").splitlines()[-1].removeprefix("exec ")
     served = [NamedModel("mine", str(result), language), NamedModel("tower", "tower", tower)]
-    exported, whole, written, both, alone = parse(
+    exported, whole, written, both, alone, *wrong = parse(
         [
             of_adapter.words("/exported"),
             of_whole.words("/exported"),
             [word for word in shlex.split(script) if word != "$@"],
             vllm_command(ServeSpec(models=("mine", "tower")), served, 8123),
             vllm_command(ServeSpec(models=("tiny",), quantization="nf4"), [NamedModel("tiny", "tiny", base)], 8124),
+            ["vllm", "serve", "tiny", "--enable-lora", "--max-lora-rank", "33"],
+            ["vllm", "serve", "tiny", "--enable-tower-lora"],
         ]
     )
+    assert [each.get("refused") for each in wrong] == ["2", "2"], "the parser refuses what vLLM does not have"
     limits = {name: getattr(language.metadata.preprocessing, name) for name in ("min_pixels", "max_pixels")}
     assert exported["model"] == language.base.source and exported["modules"] == [["mine", "/exported"]]
     assert exported["lora"] and exported["tower"] and exported["rank"] == 32 and exported["processor"] == limits
