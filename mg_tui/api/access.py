@@ -14,6 +14,8 @@ _JOBS: Final = f"{NATIVE}/training/jobs"
 _JOB: Final = f"{_JOBS}/{{job_id}}"
 _EVALUATIONS: Final = f"{NATIVE}/evaluations"
 _EVALUATION: Final = f"{_EVALUATIONS}/{{evaluation_id}}"
+_MODEL_JOBS: Final = f"{NATIVE}/models/jobs"
+_MODEL_JOB: Final = f"{_MODEL_JOBS}/{{job_id}}"
 _TUNING: Final = f"{OPENAI}/fine_tuning/jobs"
 _TUNING_JOB: Final = f"{_TUNING}/{{job_id}}"
 
@@ -63,6 +65,10 @@ API_RULES: Final = (
     AccessRule("POST", f"{NATIVE}/datasets/tokens", "run"),
     AccessRule("GET", f"{NATIVE}/models", "read"),
     *(AccessRule("POST", f"{NATIVE}/models/{verb}", "run") for verb in ("generate", "merge", "export")),
+    AccessRule("GET", _MODEL_JOBS, "read"),
+    AccessRule("GET", _MODEL_JOB, "read"),
+    AccessRule("DELETE", _MODEL_JOB, "run"),
+    AccessRule("POST", f"{_MODEL_JOB}/stop", "run"),
     AccessRule("GET", f"{NATIVE}/devices", "read"),
     AccessRule("GET", f"{NATIVE}/devices/sample", "read"),
     AccessRule("POST", f"{NATIVE}/estimate", "read"),

@@ -108,6 +108,14 @@ def evaluation_body() -> dict[str, Any]:
     )
 
 
+def model_job_body(kind: type[BaseModel], example: str) -> dict[str, Any]:
+    """The body of a merge or an export."""
+    schema = body_schema(kind)
+    own = {"model": _TEXT, "name": {"type": ["string", "null"]}}
+    required = ["model", *(opt.name for opt in options_of(kind) if opt.required)]
+    return _request({**schema, "properties": {**schema["properties"], **own}, "required": required}, REQUESTS[example])
+
+
 def fine_tuning_body() -> dict[str, Any]:
     """The body of OpenAI's fine-tuning job: its own fields, and every option of a run beside them."""
     text = {"type": ["string", "null"]}

@@ -23,6 +23,8 @@ REQUESTS: Final[Mapping[str, Any]] = {
     "rerun": {"learning_rate": 1e-5, "output_dir": "./models/vision-model-2"},
     "estimate": {"base_model": "Qwen/Qwen2.5-VL-3B-Instruct", "batch_size": 2, "quantization": "nf4"},
     "evaluation": {"model": _ID, "dataset": "./data/held_out.jsonl", "compare": "base", "limit": 200},
+    "merge": {"model": "./models/mine", "output": "./models/mine-merged"},
+    "export": {"model": "./models/mine", "output": "./exports/mine", "format": "vllm"},
     "check": {"dataset": "./data/vision_dataset.jsonl", "base_model": "tiny"},
     "tokens": {"dataset": "./data/vision_dataset.jsonl", "base_model": "tiny", "row": 1},
     "fine_tuning_job": {
@@ -68,6 +70,19 @@ _EVALUATION: Final[Mapping[str, Any]] = {
     "total": 200,
     "metrics": {"exact_match": 0.81},
 }
+_MODEL_JOB: Final[Mapping[str, Any]] = {
+    "object": "model.job",
+    "id": "20261130-203000-v8ct",
+    "operation": "merge",
+    "state": "running",
+    "model": "/work/models/mine",
+    "target": "/work/models/mine-merged",
+    "phase": "merging 28 layers from file to file, 7.51 GB",
+    "done": 3,
+    "total": 5,
+    "error": None,
+    "result": None,
+}
 _CHECKPOINT: Final = {"step": 200, "path": "checkpoints/step-000200", "bytes": 52428800, "eval_loss": 0.9, "best": True}
 
 _ANSWERS: Final[Mapping[str, Any]] = {
@@ -96,6 +111,8 @@ _ANSWERS: Final[Mapping[str, Any]] = {
     "check": {"rows": 100, "good_rows": 98, "blocks_run": True, "counts": {"image-missing": 2}},
     "tokens": {"row": 1, "seen": {"tokens": 80, "learned": 4, "image_tokens": 64}},
     "model_list": _page({"object": "model", "id": "/work/models/vision-model-1", "kind": "adapter", "run": _ID}),
+    "model_job": dict(_MODEL_JOB),
+    "model_job_list": _page(dict(_MODEL_JOB)),
     "engine_events": 'event: progress\ndata: {"done":1,"total":2}\n\nevent: result\ndata: {"text":"A cat"}\n\n',
     "device_list": _page({"object": "device", "name": "0", "used_by": None}),
     "device_sample": {

@@ -1,7 +1,6 @@
-"""`/models`: list, and generate, merge and export, each in an engine process whose progress is streamed."""
+"""`/models`: list, and generate, in an engine process whose answer is streamed."""
 
 import asyncio
-from dataclasses import asdict
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter
@@ -45,36 +44,6 @@ class GenerateBody(BaseModel):
     quantization: Literal["auto", "nf4", "int8", "none"] = "auto"
 
 
-class MergeBody(BaseModel):
-    """An adapter to merge into its base model."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"example": {"model": "./models/mine", "output": "./models/mine-merged"}}
-    )
-
-    model: ModelName
-    output: Annotated[str, Field(min_length=1, max_length=4096, description="A new or empty folder in a root.")]
-    base_model: ModelName | None = None
-    device: Device = "cpu"
-    dtype: Dtype = "auto"
-
-
-class ExportBody(MergeBody):
-    """A result to export for another program."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"example": {"model": "./models/mine", "output": "./exports/mine", "format": "vllm"}},
-    )
-
-    format: Literal["merged", "vllm"]
-    merged: bool = False
-    dataset: Annotated[str | None, Field(min_length=1, max_length=4096)] = None
-    rows: Annotated[int, Field(ge=1, le=10_000)] = 16
-    max_new_tokens: Annotated[int, Field(ge=1, le=32_768)] = 128
-    min_agreement: Annotated[float, Field(gt=0, le=1)] = 1.0
-
-
 @router.get("", summary="Results, and base models on this machine", responses=docs.answers("model_list", 401))
 def list_models(garden: GardenOf) -> Response:
     from mg_tui.families import hub
@@ -102,38 +71,6 @@ async def generate(garden: GardenOf, body: GenerateBody) -> Response:
     values["images"] = images
     requests: list[EngineRequest] = [("load", {**loading, "home": str(garden.home)}), ("generate", values)]
     return await stream_engine(garden, "mg_tui.engine.inference.generate", requests)
-
-
-@router.post(
-    "/merge",
-    summary="Merge an adapter into its base model",
-    responses=docs.event_stream("engine_events", 401, 403, 422, 429),
-)
-async def merge(garden: GardenOf, body: MergeBody) -> Response:
-    return await stream_engine(garden, "mg_tui.engine.results.merge", [("merge", _places(garden, body))])
-
-
-@router.post(
-    "/export",
-    summary="Export a result for other programs",
-    responses=docs.event_stream("engine_events", 401, 403, 422, 429),
-)
-async def export(garden: GardenOf, body: ExportBody) -> Response:
-    if body.dataset is not None:
-        garden.paths.require(body.dataset, "dataset")
-    values = {
-        **_places(garden, body),
-        "cache": str(garden.settings.cache),
-        "cwd": str(garden.cwd),
-        "bounds": asdict(garden.bounds),
-    }
-    return await stream_engine(garden, "mg_tui.engine.export.export", [("export", values)])
-
-
-def _places(garden: Garden, body: MergeBody) -> dict[str, Any]:
-    _require_models(garden, body.model, body.base_model)
-    output = garden.paths.require_output(body.output, "output")
-    return {**body.model_dump(), "output": str(output), "home": str(garden.home)}
 
 
 def _require_models(garden: Garden, *models: str | None) -> None:

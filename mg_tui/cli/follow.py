@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Literal
@@ -30,6 +31,8 @@ from mg_tui.runs.watch import RunWatch
 
 POLL_SECONDS = 0.5  # two updates a second suit a slow link
 EXIT_INTERRUPTED = 130
+_STOP_POLL_SECONDS = 0.2
+_STOP_SECONDS = 45.0  # for work to end after it was asked to
 
 InterruptChoice = Literal["stop", "now", "detach"]
 
@@ -78,6 +81,46 @@ def follow_run(folder: RunFolder, style: FollowStyle | None = None) -> RunState:
         click.echo(line, err=True)
     _tell_end(f"{watch.view.name or folder.id} {watch.state.label}")
     return watch.state
+
+
+def follow_until_stopped(folder: RunFolder, style: FollowStyle) -> RunWatch:
+    """Show detached work until it ends; ctrl+c and SIGTERM stop it. The outcome is the caller's to print.
+
+    Raises:
+        RunFailed, EnvironmentProblem: as `follow_run`.
+        click.exceptions.Exit: 1, if it has not ended in good time after it was asked to.
+    """
+    watch = RunWatch(folder)
+    display = style.open_display(folder)
+    asked_at: float | None = None
+    with _stop_signals() as received, contextlib.closing(display):
+        for events in follow(folder, _STOP_POLL_SECONDS, watch=watch):
+            display.update(watch, events)
+            if received and asked_at is None:
+                asked_at = time.monotonic()
+                control.send_request(folder, "stop", control.requester("cli"))
+                display.close()
+                click.echo("stopping", err=True)
+            if asked_at is not None and (len(received) > 1 or time.monotonic() - asked_at > _STOP_SECONDS):
+                click.echo(f"still ending: {program()} {folder.command} watch {folder.id}", err=True)
+                raise click.exceptions.Exit(1)
+    return watch
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM are collected in a list within the block."""
+    received: list[int] = []
+
+    def collect(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+
+    before = {number: signal.signal(number, collect) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _tell_end(text: str) -> None:

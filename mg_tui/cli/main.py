@@ -40,6 +40,7 @@ COMMANDS: Final[dict[str, LazyCommand]] = {
     ),
     "verify": LazyCommand("mg_tui.cli.verify", "verify", "Compare a model's answers with those of another form of it."),
     "push": LazyCommand("mg_tui.cli.push", "push", "Push a model to the Hugging Face Hub, private by default."),
+    "jobs": LazyCommand("mg_tui.cli.jobs", "jobs", "List, show, follow and stop merges, exports and pushes."),
     "models": LazyCommand("mg_tui.cli.models", "models", "List results by score; delete and restore them."),
     "runs": LazyCommand("mg_tui.cli.runs", "runs", "List, show, follow, stop, resume and queue runs."),
     "watch": LazyCommand("mg_tui.cli.watch", "watch", "Send messages about a run, copy it away, end the machine."),

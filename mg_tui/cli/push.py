@@ -1,38 +1,22 @@
 """`model-garden push`: a result, a checkpoint or a merged model to the Hugging Face Hub."""
 
-import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
+from mg_tui.cli.spec_flags import SpecCommand, explicit_values, spec_flags
 from mg_tui.config import Settings
+from mg_tui.core.model_job_spec import PushSpec
 
-_ANNOUNCED_BYTES: Final = 1 << 20  # smaller files are sent without a line of their own
 
-
-@click.command("push")
+@spec_flags(PushSpec, only=lambda opt: opt.name != "repository")
+@click.command("push", cls=SpecCommand)
 @click.argument("model")
 @click.argument("repository", metavar="OWNER/NAME")
-@click.option("--merged", is_flag=True, help="Merge an adapter into its base model first, and push the whole model.")
-@click.option(
-    "--private/--public", "private", default=True, show_default=True, help="Who sees the repository: you, or everyone."
-)
-@click.option("--force", is_flag=True, help="Replace the result files of a repository that has other content.")
-@click.option("--revision", help="Branch to push to; made if there is none. Default: main.")
-@click.option("--base-model", help="The base model's name on the Hub, where it was trained from a local folder.")
-@click.option(
-    "--card",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A model card of your own. Default: one made from the result's metadata.",
-)
-@click.option("--dry-run", is_flag=True, help="Check everything, show files and model card, and send nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print repository, commit and files as JSON.")
 @click.pass_obj
-def push(
-    settings: Settings, /, model: str, repository: str, private: bool, card: Path | None, as_json: bool, **options: Any
-) -> None:
+def push(settings: Settings, /, model: str, repository: str, as_json: bool, **values: Any) -> None:
     """Push a model to the Hugging Face Hub, private by default.
 
     MODEL is a result folder, a run (its id, its name, or `last`), a checkpoint of an adapter (`RUN@500`, `RUN@best`) or
@@ -40,51 +24,23 @@ def push(
     that holds a credential stops the push. Everything is one commit. A push that was interrupted is resumed by running
     it again. The token is that of `hf auth login`, or HF_TOKEN.
     """
-    from mg_tui.cli.formatting import format_bytes
-    from mg_tui.cli.progress import request_with_spinner
-    from mg_tui.runs.engine_process import EngineProcess
+    from mg_tui.cli.jobs.start import do_job, print_result
 
-    request = {
-        "model": model,
-        "repository": repository,
-        "home": str(settings.home.absolute()),
-        "cache": str(settings.cache.absolute()),
-        "public": not private,
-        "card": str(card.absolute()) if card else None,
-        **options,
-    }
-
-    def announce(event: Mapping[str, Any], notify: Callable[[str], None]) -> None:
-        if event["event"] == "progress" and event["bytes"] >= _ANNOUNCED_BYTES:
-            at = f"{format_bytes(event['done'])} of {format_bytes(event['total'])}"
-            notify(f"{event['what']} ({at} sent)")
-
-    with EngineProcess("mg_tui.engine.results.push") as child:
-        record = request_with_spinner(child, f"pushing {model}", "push", on_event=announce, **request)
-    if as_json:
-        click.echo(json.dumps(record, ensure_ascii=False))
+    spec = PushSpec.parse({**explicit_values(values), "model": model, "repository": repository})
+    result = do_job(spec, settings)
+    if spec.dry_run and not as_json:
+        _print_files(result)
     else:
-        _show(record, dry_run=options["dry_run"])
+        print_result(spec, result, as_json=as_json)
 
 
-def _show(record: dict[str, Any], *, dry_run: bool) -> None:
+def _print_files(result: Mapping[str, Any]) -> None:
+    """What would be pushed, and the model card."""
     from mg_tui.cli.formatting import format_bytes
     from mg_tui.core.text import printable
+    from mg_tui.runs.job_results import result_lines
 
-    seen_by = "private" if record["private"] else "public"
-    size = f"{len(record['files'])} files, {format_bytes(record['bytes'])}"
-    if dry_run:
-        click.echo(
-            "\n".join(f"{format_bytes(file['bytes']):>10}  {printable(file['name'])}" for file in record["files"])
-        )
-        click.echo(f"\nREADME.md:\n\n{printable(record['card'])}")
-    else:
-        click.echo(printable(record["url"]))
-    if record["left_out"]:
-        click.echo(f"not part of the model, so not pushed: {printable(', '.join(record['left_out']))}", err=True)
-    if dry_run:
-        click.echo(f"{size}; nothing was sent ({seen_by})", err=True)
-    elif record["commit"] is None:
-        click.echo(f"{size}: all of it was there already ({seen_by})", err=True)
-    else:
-        click.echo(f"{size} in commit {printable(record['commit'][:12])} ({seen_by})", err=True)
+    click.echo("\n".join(f"{format_bytes(file['bytes']):>10}  {printable(file['name'])}" for file in result["files"]))
+    click.echo(f"\nREADME.md:\n\n{printable(result['card'])}")
+    for line in result_lines("push", result, format_bytes):
+        click.echo(line, err=True)

@@ -74,7 +74,7 @@ def spec_flags(
 def _click_option(opt: Option, help_text: str | None, *, repeated: bool) -> click.Option:
     help_text = help_text or opt.help + _default_note(opt)
     if opt.kind == "switch":
-        return click.Option([f"{opt.flag}/--no-{opt.flag[2:]}", opt.name], default=None, help=help_text)
+        return click.Option([f"{opt.flag}/{opt.off_flag}", opt.name], default=None, help=help_text)
     metavar = {"integer": "N", "number": "NUMBER", "path": "PATH", "text": "TEXT"}.get(opt.kind)
     if opt.choices:
         metavar = "|".join(opt.choices)

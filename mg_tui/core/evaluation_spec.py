@@ -1,25 +1,23 @@
 """EvaluationSpec: everything that decides an evaluation, declared once; faces read it as `mg_tui.core.spec`."""
 
-from collections.abc import Mapping
 from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from mg_tui.core.options import option, spec_error_from, split_names
+from mg_tui.core.options import option, split_names
 from mg_tui.core.spec import CAPTION_PROMPT, DatasetFormat, DatasetLayout
+from mg_tui.core.spec_base import LoadingSpec
 
 # Compared with: the model itself without its adapter.
 BASE: Final = "base"
 
 
-class EvaluationSpec(BaseModel):
-    """What an evaluation was asked to be. Frozen; unknown fields are refused by name.
+class EvaluationSpec(LoadingSpec):
+    """What an evaluation was asked to be.
 
     `model` is a result, a run, a checkpoint, a base model or, with `endpoint`, the name under which a server has it.
     A field name that is None is the one the model was trained with, or the usual one.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     model: str
     name: str | None = None
@@ -42,18 +40,6 @@ class EvaluationSpec(BaseModel):
         group="Model",
         min_length=1,
         example="http://localhost:8000/v1",
-    )
-    base_model: str | None = option(
-        None, title="Base model", help="Path or name of the adapter's base model, if it has moved.", group="Model"
-    )
-    device: Literal["auto", "cuda", "cpu"] = option(
-        "auto", title="Device", help="auto uses CUDA if available.", group="Model"
-    )
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = option(
-        "auto", title="Compute dtype", help="auto: as in training; float32 on a CPU.", group="Model"
-    )
-    quantization: Literal["auto", "nf4", "int8", "none"] = option(
-        "auto", title="Quantization", help="auto: as in training; none on a CPU.", group="Model"
     )
     min_pixels: int | None = option(
         None,
@@ -290,15 +276,3 @@ class EvaluationSpec(BaseModel):
         parts = self.model.rstrip("/").split("/")
         last = parts[-2] if len(parts) > 1 and parts[-1] == "model" else parts[-1]
         return self.name or (last if self.model.startswith("/") else self.model)
-
-    @classmethod
-    def parse(cls, values: Mapping[str, Any], *, where: str | Mapping[str, str] | None = None) -> Self:
-        """A spec from loose values.
-
-        Raises:
-            SpecError: naming every bad field, its value, what would be accepted, and where it stands.
-        """
-        try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
-            raise spec_error_from(cls, error, where=where) from None

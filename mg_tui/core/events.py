@@ -24,7 +24,8 @@ KINDS: Final[Mapping[str, str]] = {
     "queued": "run queued: gpus (what it asked for), by",
     "started": "worker acquired the lock: pid, host, attempt (1, 2, ...), resumed_from (step or null), home, "
     "lifetime (boot, container: what no process outlives), heartbeat (seconds between two), versions",
-    "finished": "run completed: steps, seconds, result (folder), result_step, metrics, what it used (see step)",
+    "finished": "run completed: steps, seconds, result (folder), result_step, metrics, what it used (see step); of a "
+    "job, reply (what its command prints as JSON)",
     "stopped": "run stopped on request: step, checkpoint (folder or null), checkpoint_seconds (from the request to a "
     "whole checkpoint), by, what it used (see step)",
     "failed": "run failed: error, what, where, why, hint, cause (of a failed step), step, rows, "
@@ -37,7 +38,8 @@ KINDS: Final[Mapping[str, str]] = {
     "estimate (the same by part)",
     "measured": "what the worst forward pass took before the first step: tokens, held_bytes (before it), "
     "measured_bytes (at its peak), estimate_bytes, room_bytes (that can be had), budget (of tokens), why",
-    "step": "an optimizer step; of an evaluation, step is the number of rows answered: step, epoch, loss, "
+    "step": "an optimizer step; of an evaluation, step is the number of rows answered; of a job, that of parts done or "
+    "bytes sent: step, epoch, loss, "
     "learning_rate, grad_norm, supervised_tokens, tokens, images, "
     "laid_out (tokens computed), images_encoded, images_cached, seconds, data_wait, device_memory, "
     "device_memory_peak, host_memory (bytes); at the logging interval what the run used of its GPUs so far, all "
@@ -56,6 +58,7 @@ KINDS: Final[Mapping[str, str]] = {
     "proof": "a served model was asked the rows that the trained one answers: model, outcome (alike, different, none), "
     "rows, alike, source, why (of none), and the rest as of `verify`",
     # talk
+    "notice": "something a job tells: text",
     "decision": "something chosen for the user: what, value, why",
     "relaid": "a step did not fit and was laid out smaller, with the same gradients: step, rows, tokens, why, budget, "
     "rank (where it did not fit, if there are several)",

@@ -29,6 +29,7 @@ class Option:
     `alias` is its name in the guide's API requests, which they may use as well.
     `synonyms` are other words for the field, each with the value that it stands for (None: the field itself): `bf16` is
     the dtype `bfloat16`.
+    `off` is the other word of a switch: `--private` beside `--public`.
     """
 
     name: str
@@ -47,11 +48,17 @@ class Option:
     synonyms: Mapping[str, str | None] = field(default_factory=dict)
     repeats: str | None = None
     alias: str | None = None
+    off: str | None = None
 
     @property
     def flag(self) -> str:
         """The flag of the command line, e.g. `--learning-rate`."""
         return "--" + (self.repeats or self.name).replace("_", "-")
+
+    @property
+    def off_flag(self) -> str:
+        """The flag that turns a switch off, e.g. `--no-packing`."""
+        return f"--{self.off}" if self.off else f"--no-{self.flag[2:]}"
 
 
 def option(
@@ -68,13 +75,14 @@ def option(
     synonyms: str = "",
     repeats: str | None = None,
     alias: str | None = None,
+    off: str | None = None,
     **bounds: Any,
 ) -> Any:
     """Declare a field: its default (required without one), its texts, and pydantic bounds (`gt`, `le`, ...).
 
     `help` is one sentence; `unit` is a noun ("tokens"); `basic` puts the field on the first page of a form; `path`
-    marks a text that names a file or folder; `example` is shown in errors about a bad value; `known`, `repeats` and
-    `alias` are those of `Option`; `synonyms` are the words for it in other tools, with commas, as `word` or
+    marks a text that names a file or folder; `example` is shown in errors about a bad value; `known`, `repeats`,
+    `alias` and `off` are those of `Option`; `synonyms` are the words for it in other tools, with commas, as `word` or
     `word=value`.
     """
     extra: dict[str, JsonValue] = {
@@ -87,6 +95,7 @@ def option(
         "synonyms": synonyms,
         "repeats": repeats,
         "alias": alias,
+        "off": off,
     }
     return Field(default, title=title, description=help, json_schema_extra=extra, validate_default=True, **bounds)
 
@@ -128,6 +137,7 @@ def _option_of(name: str, info: FieldInfo) -> Option:
         synonyms=_parse_synonyms(str(extra.get("synonyms") or "")),
         repeats=extra.get("repeats"),
         alias=extra.get("alias"),
+        off=extra.get("off"),
     )
 
 
@@ -208,7 +218,7 @@ def format_flags(spec: BaseModel, changed: Mapping[str, Any]) -> list[str]:
             continue
         value = changed[opt.name]
         if opt.kind == "switch":
-            words.append(opt.flag if value else f"--no-{opt.flag[2:]}")
+            words.append(opt.flag if value else opt.off_flag)
         else:
             items = value if isinstance(value, list | tuple) else [value]
             words += [f"{opt.flag} {shlex.quote(str(item))}" for item in items]
@@ -284,7 +294,7 @@ def suggest_option(word: str, options: Iterable[Option], *, as_flag: bool = Fals
         return did_you_mean(word.replace("_", "-") if as_flag else word, names)
     opt, value = found
     if opt.kind == "switch" and as_flag:
-        return f"; did you mean {'--no-' + opt.flag[2:] if value == 'off' else opt.flag}?"
+        return f"; did you mean {opt.off_flag if value == 'off' else opt.flag}?"
     name, between = (opt.flag, " ") if as_flag else (opt.name, " = ")
     return f"; did you mean {name}{between + value if value else ''}?"
 

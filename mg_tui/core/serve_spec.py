@@ -1,22 +1,20 @@
 """ServeSpec: everything that decides a server, declared once; front ends read it as `mg_tui.core.spec`."""
 
-from collections.abc import Mapping
 from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from mg_tui.core.options import option, spec_error_from
+from mg_tui.core.options import option
+from mg_tui.core.spec_base import LoadingSpec
 
 DEFAULT_PORT: Final = 8080
 
 
-class ServeSpec(BaseModel):
-    """What a server was asked to be. Frozen; unknown fields are refused by name.
+class ServeSpec(LoadingSpec):
+    """What a server was asked to be.
 
     `models` are results, runs, checkpoints or base models, each as MODEL or NAME=MODEL; several share one base model.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     models: tuple[str, ...] = Field(min_length=1)
     name: str | None = None
@@ -81,18 +79,6 @@ class ServeSpec(BaseModel):
     )
 
     # --- Model -------------------------------------------------------------------------------------------------------
-    base_model: str | None = option(
-        None, title="Base model", help="Path or name of the adapters' base model, if it has moved.", group="Model"
-    )
-    device: Literal["auto", "cuda", "cpu"] = option(
-        "auto", title="Device", help="auto uses CUDA if available.", group="Model"
-    )
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = option(
-        "auto", title="Compute dtype", help="auto: as in training; float32 on a CPU.", group="Model"
-    )
-    quantization: Literal["auto", "nf4", "int8", "none"] = option(
-        "auto", title="Quantization", help="auto: as in training; none on a CPU.", group="Model"
-    )
     mmproj: str | None = option(
         None,
         title="Vision file",
@@ -157,18 +143,6 @@ class ServeSpec(BaseModel):
     def title(self) -> str:
         """A heading: its name, or its models."""
         return self.name or ", ".join(self.models)
-
-    @classmethod
-    def parse(cls, values: Mapping[str, Any], *, where: str | Mapping[str, str] | None = None) -> Self:
-        """A spec from loose values.
-
-        Raises:
-            SpecError: naming every bad field, its value, what would be accepted, and where it stands.
-        """
-        try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
-            raise spec_error_from(cls, error, where=where) from None
 
 
 def split_served(given: str) -> tuple[str | None, str]:

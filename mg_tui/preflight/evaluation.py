@@ -1,32 +1,26 @@
 """An evaluation before its process: names and paths settled, what it names looked at, and the process started."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from mg_tui.config import Settings
 from mg_tui.core.dataset_parts import DATASET_KEYS
-from mg_tui.core.errors import UsageError
 from mg_tui.core.evaluation_spec import BASE, EvaluationSpec
 from mg_tui.core.named_datasets import require_path
-from mg_tui.core.paths import expand_user
 from mg_tui.data.evaluation_rows import open_evaluation_source
 from mg_tui.data.policy import ALLOW_ALL, ReadPolicy, read_policy
-from mg_tui.families.registry import load_registry
 from mg_tui.metrics.registry import load_metrics
+from mg_tui.preflight.model_names import settle_model
 from mg_tui.runs import devices, launch
 from mg_tui.runs.caller_bounds import CallerBounds
 from mg_tui.runs.evaluations import EvaluationFolder
-from mg_tui.runs.store import find_run
 from mg_tui.runs.versions import package_versions
 
 # The keys of a [datasets.NAME] table that mean something here, each with the option it stands for.
 _DATASET_KEYS: Final = {"split": "split"} | {
     key: name for key, name in DATASET_KEYS.items() if name in EvaluationSpec.model_fields
 }
-
-_MODEL_HINT: Final = "give a result folder, a run (`model-garden runs` lists them), RUN@STEP or a base model"
 
 
 def launch_evaluation(
@@ -68,37 +62,16 @@ def settle_spec(
     load_metrics().named(spec.metrics)
     spec = _with_named_dataset(spec, settings)
     if spec.endpoint is None:
-        changes = {"model": _settle_model(spec.model, settings.home, cwd)}
+        changes = {"model": settle_model(spec.model, settings.home, cwd)}
         if spec.compare not in (None, BASE):
-            changes["compare"] = _settle_model(str(spec.compare), settings.home, cwd)
+            changes["compare"] = settle_model(str(spec.compare), settings.home, cwd)
         if spec.base_model is not None:
-            changes["base_model"] = _settle_model(spec.base_model, settings.home, cwd)
+            changes["base_model"] = settle_model(spec.base_model, settings.home, cwd)
         spec = spec.model_copy(update=changes)
     source = open_evaluation_source(spec, cwd=cwd, cache=settings.cache, policy=policy)
     next(iter(source.rows()), None)  # an empty or unreadable dataset is an error here, and not in the worker
     spec = spec.model_copy(update={"dataset": source.address})
     return launch.with_absolute_paths(spec, cwd)
-
-
-def _settle_model(model: str, home: Path, cwd: Path) -> str:
-    """A folder by its absolute path, and `last` by the run it means now; other names stay.
-
-    Raises:
-        UsageError: a path that is no folder.
-    """
-    folder = cwd / expand_user(model)
-    if folder.is_dir() and model not in {checkpoint.name for checkpoint in load_registry().checkpoints}:
-        return str(folder.absolute())
-    name, at, step = model.partition("@")
-    if name == "last":
-        return f"{find_run(home, name).id}{at}{step}"
-    if model.startswith((".", "/", "~")):
-        place = (cwd / expand_user(name)).absolute()
-        if not place.is_dir():
-            what = "is a file, not a folder" if place.is_file() else "does not exist"
-            raise UsageError(f"the model {what}", where=os.path.normpath(place), hint=_MODEL_HINT)
-        return f"{place}{at}{step}"
-    return model
 
 
 def _with_named_dataset(spec: EvaluationSpec, settings: Settings) -> EvaluationSpec:

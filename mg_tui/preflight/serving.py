@@ -7,13 +7,11 @@ from pathlib import Path
 
 from mg_tui.config import Settings
 from mg_tui.core.named_datasets import require_path
-from mg_tui.core.paths import expand_user
 from mg_tui.core.serve_spec import DEFAULT_PORT, ServeSpec, split_served
-from mg_tui.families.registry import load_registry
 from mg_tui.gate import Listener, check_listener
+from mg_tui.preflight.model_names import settle_dataset, settle_model
 from mg_tui.runs import launch
 from mg_tui.runs.servers import ServerFolder
-from mg_tui.runs.store import find_run
 from mg_tui.runs.versions import package_versions
 
 
@@ -40,14 +38,12 @@ def settle_spec(spec: ServeSpec, settings: Settings, cwd: Path) -> ServeSpec:
         UsageError: there is no such run, or the address is refused.
         EnvironmentProblem: a file of the TLS key pair is not there.
     """
-    changes: dict[str, object] = {"models": tuple(_settle_model(model, settings.home, cwd) for model in spec.models)}
+    changes: dict[str, object] = {"models": tuple(_settle_served(model, settings.home, cwd) for model in spec.models)}
     if spec.base_model is not None:
-        changes["base_model"] = _settle_model(spec.base_model, settings.home, cwd)
+        changes["base_model"] = settle_model(spec.base_model, settings.home, cwd)
     if spec.dataset is not None:
         table = settings.datasets.get(spec.dataset)
-        dataset = require_path(spec.dataset, table) if table else spec.dataset
-        place = cwd / expand_user(dataset)
-        changes["dataset"] = str(place.absolute()) if place.exists() else dataset
+        changes["dataset"] = settle_dataset(require_path(spec.dataset, table) if table else spec.dataset, cwd)
     settled = launch.with_absolute_paths(spec.model_copy(update=changes), cwd)
     check_listener(listener_of(settled))
     return settled
@@ -69,14 +65,8 @@ def first_free_port(host: str = "127.0.0.1", first: int = DEFAULT_PORT, tried: i
     return 0
 
 
-def _settle_model(model: str, home: Path, cwd: Path) -> str:
-    """A folder or file by its absolute path, and `last` by the run it means now; other names stay."""
+def _settle_served(model: str, home: Path, cwd: Path) -> str:
+    """MODEL or NAME=MODEL; a model may be a .gguf file."""
     name, given = split_served(model)
-    place = cwd / expand_user(given)
-    if place.exists() and given not in {checkpoint.name for checkpoint in load_registry().checkpoints}:
-        given = str(place.absolute())
-    else:
-        run, at, step = given.partition("@")
-        if run == "last":
-            given = f"{find_run(home, run).id}{at}{step}"
+    given = settle_model(given, home, cwd, files=True)
     return given if name is None else f"{name}={given}"

@@ -1,4 +1,4 @@
-"""The output folder of a result: checked before a run is created, and removed again if that fails."""
+"""The output folder of a result: checked before a run or a job is created, and removed again if that fails."""
 
 import contextlib
 import os
@@ -50,6 +50,22 @@ def check_output_folder(path: Path) -> None:
         _require_usable(path)
     finally:
         _remove_folders(created)
+
+
+def require_empty_target(target: Path, *, allow_files: bool = False) -> None:
+    """Refuse a place that is a file, or a folder with something in it.
+
+    Raises:
+        UsageError: naming the place.
+    """
+    if target.exists() and not target.is_dir():
+        raise UsageError("the output folder is a file", where=str(target), hint="name a new or empty folder")
+    if not allow_files and target.is_dir() and any(not _is_staging(path, target) for path in target.iterdir()):
+        raise UsageError("the output folder is not empty", where=str(target), hint="name a new or empty folder")
+
+
+def _is_staging(path: Path, target: Path) -> bool:
+    return path.name.startswith(f".{target.name}.part-")
 
 
 def check_resumed_output(folder: RunFolder, output_dir: Path, home: Path) -> None:

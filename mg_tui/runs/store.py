@@ -21,7 +21,8 @@ from mg_tui.runs.watch import RunWatch
 
 FolderT = TypeVar("FolderT", bound=RunFolder)
 
-_STARTERS: Final = {"evaluations": "evaluate-vision", "servers": "serve MODEL"}  # commands that make the first one
+# Commands that make the first one.
+_STARTERS: Final = {"evaluations": "evaluate-vision", "servers": "serve MODEL", "jobs": "merge MODEL"}
 LIST_READ_BYTES: Final = 256 << 10  # bytes of a long journal's beginning and end that a list reads
 
 
@@ -317,7 +318,7 @@ def _run_at_path(ref: str, kind: type[FolderT]) -> FolderT:
     folder = kind(expand_user(ref).absolute())
     if not folder.journal_file.is_file():
         raise UsageError(
-            f"Not {'a run' if kind is RunFolder else f'an {kind.noun}'} folder.",
+            f"Not {'an' if kind.noun[0] in 'aeiou' else 'a'} {kind.noun} folder.",
             where=str(folder.path),
             why="it has no journal (events.jsonl)",
         )

@@ -113,20 +113,20 @@ def test_rows_of_an_export_are_read_within_the_bounds(client, work, tmp_path, mo
     from mg_tui.data.policy import read_policy
     from mg_tui.engine.export.export import ExportRequest
     from mg_tui.engine.export.questions import load_rows
+    from mg_tui.engine.model_jobs.job import ModelJob
+    from mg_tui.runs import launch
+    from mg_tui.runs.model_jobs import ModelJobFolder
 
     Image.new("RGB", (64, 64)).save(tmp_path / "private.png")
     row = {"text": "?", "image": str(tmp_path / "private.png"), "response": "x"}
     (work / "data" / "sly.jsonl").write_text(json.dumps(row) + "\n")
-    sent: list[dict] = []
-
-    async def note(_garden, _program, requests):
-        sent.extend(json.loads(json.dumps(values)) for _op, values in requests)
-        raise UsageError("stop here")
-
-    monkeypatch.setattr("mg_tui.api.models.stream_engine", note)
+    started: list[ModelJobFolder] = []
+    monkeypatch.setattr(launch, "start_worker", lambda folder, gpus=None: started.append(folder))
     body = {"model": "tiny", "output": "out", "format": "merged", "dataset": "data/sly.jsonl"}
-    assert client.post(f"{API}/models/export", json=body).status_code == 422
-    request = ExportRequest(**sent[0])
+    assert client.post(f"{API}/models/export", json=body).status_code == 201
+    nothing: Any = None
+    job = ModelJob(started[0], nothing, nothing, cwd=work, home=tmp_path, cache=tmp_path)
+    request = ExportRequest(**job._request(started[0].read_job_spec()))
     fields = SimpleNamespace(text="text", image="image", response="response")
     metadata = SimpleNamespace(training_spec=lambda: None, fields=fields, base=SimpleNamespace(name="tiny"))
     how: dict[str, Any] = {"cwd": request.cwd, "cache": request.cache, "dataset": request.dataset, "count": 1}

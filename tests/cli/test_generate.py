@@ -146,27 +146,6 @@ def test_bad_options_are_usage_errors(fake: type[FakeEngineChild], image_file: P
     assert fake.requests == []
 
 
-def test_merge_says_the_difference(
-    fake: type[FakeEngineChild], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    comparison = {
-        "positions": 40,
-        "mean_difference": 1.25e-6,
-        "max_difference": 2e-5,
-        "top1_agreement": 1.0,
-        "adapter_effect": 0.5,
-        "limit": 1e-4,
-    }
-    reply = {"event": "merged", "output": "/out", "dtype": "float32", "comparison": comparison}
-    fake.replies["merge"] = [{"event": "notice", "text": "merging"}, reply]
-    assert run_cli("merge", "mine", "--output", str(tmp_path / "out")) == 0
-    out, err = capsys.readouterr()
-    assert out == "/out\n" and "1.25e-06" in err and "100.0%" in err
-    assert run_cli("merge", "mine", "--output", "out", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["comparison"] == comparison
-    assert fake.requests[1]["output"] == str(tmp_path / "out")
-
-
 def test_asking_the_tiny_model_for_real(image_file: Path, tmp_path: Path) -> None:
     """One whole command, in processes of its own: the face stays without torch, and the answer comes out."""
     code = (

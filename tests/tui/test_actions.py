@@ -31,8 +31,9 @@ from mg_tui.tui.screens.evaluations import EvaluationListScreen
 from mg_tui.tui.screens.hard_rows import HardRowsScreen
 from mg_tui.tui.screens.help import HelpScreen, KeyHelp
 from mg_tui.tui.screens.image import ImageScreen
+from mg_tui.tui.screens.job_form import JobForm
+from mg_tui.tui.screens.jobs import JobsScreen
 from mg_tui.tui.screens.jump import JumpScreen
-from mg_tui.tui.screens.merge import MergeScreen
 from mg_tui.tui.screens.messages import MessagesScreen
 from mg_tui.tui.screens.models import ModelsScreen
 from mg_tui.tui.screens.new import NewRunScreen
@@ -67,7 +68,8 @@ ACTION_OWNERS: dict[str, list[type]] = {
     "servers": [ServersScreen],
     "chat": [ChatScreen],
     "exam": [EvaluateScreen],
-    "merge": [MergeScreen],
+    "jobs": [JobsScreen],
+    "jobform": [JobForm],
     "evaluations": [EvaluationListScreen],
     "result": [ResultScreen],
     "evaluate": [EvaluationForm],

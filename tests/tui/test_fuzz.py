@@ -32,14 +32,14 @@ KEYS_PER_APP = 250  # then the dashboard is opened anew, in another size
 
 @pytest.fixture
 def nothing_starts(monkeypatch) -> None:
-    """No process starts: no run, no evaluation; models answer at once, by a stand-in."""
+    """No process starts: no run, no evaluation, no job; models answer at once, by a stand-in."""
 
     def refuse(*_args, **_kwargs):
         raise EnvironmentProblem("This test starts nothing.")
 
     for name in ("launch.start_worker", "launch.start_waiter", "launch.start_run", "operations.resume_run"):
         monkeypatch.setattr(f"mg_tui.runs.{name}", refuse, raising=False)
-    answering = fake_engine({**showcase_engine().script, "merge": EnvironmentProblem("This test merges nothing.")})
+    answering = fake_engine(showcase_engine().script)
     monkeypatch.setattr("mg_tui.runs.engine_process.EngineProcess", answering)
     monkeypatch.setattr("mg_tui.runs.detached.DetachedProcess", refuse)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -1,4 +1,4 @@
-"""The place of models: the list, a chat, before and after, a merge; engine programs are stood in for."""
+"""The place of models: the list, a chat, before and after; engine programs are stood in for."""
 
 import json
 import threading
@@ -13,9 +13,8 @@ from mg_tui.runs.store import run_folders
 from mg_tui.tui.models.conversation import ChatQuestion, Exchange, build_messages
 from mg_tui.tui.models.evaluated_row import EvaluatedRow
 from mg_tui.tui.screens.chat import ChatScreen
-from mg_tui.tui.screens.confirm import ConfirmScreen
 from mg_tui.tui.screens.evaluate import EvaluateScreen
-from mg_tui.tui.screens.merge import MergeScreen
+from mg_tui.tui.screens.job_form import JobForm
 from mg_tui.tui.screens.models import ModelsScreen
 from mg_tui.tui.screens.picker import PickScreen
 from mg_tui.tui.screens.run import RunScreen
@@ -307,59 +306,6 @@ async def test_nothing_held_out_is_said_and_another_dataset_is_taken(results, da
         assert last["dataset"] == str(results / "other.jsonl") and last["base_too"] is False
 
 
-async def test_a_merge_goes_on_in_the_background(results, dashboard, size, text, until, engine) -> None:
-    hold = threading.Event()
-
-    def merge(child, fields):
-        yield {"event": "notice", "text": "loading"}
-        yield {"event": "progress", "what": "merging", "done": 2, "total": 5}
-        hold.wait(8)
-        yield {"event": "merged", "output": fields["output"], "comparison": {"top1_agreement": 1.0}}
-
-    requests = engine(merge=merge)
-    app = dashboard(results)
-    async with app.run_test(size=size) as pilot:
-        table = await _models(app, pilot, until)
-        await _select(table, pilot, until, "adapter")
-        await pilot.press("m")
-        assert isinstance(app.screen, MergeScreen)
-        app.screen.query_one("#output", Input).value = str(results / "models" / "receipts")
-        await pilot.press("enter")
-        await until(pilot, lambda: "not empty" in text(app))
-        app.screen.query_one("#output", Input).value = str(results / "whole")
-        await pilot.press("enter")
-        await until(pilot, lambda: "merging receipts" in text(app) and "40%" in text(app))
-        await pilot.press("1", "4")  # it goes on wherever one is
-        hold.set()
-        await until(pilot, lambda: any("answers like the adapter" in item.text for item in app.message_log))
-        assert dict(requests)["merge"]["output"] == str(results / "whole")
-        assert recents.read(results, "models")[0].reference == str(results / "whole")
-        assert "merging receipts" not in text(app)
-
-
-async def test_a_merge_can_be_cancelled_and_a_failure_is_a_band(results, dashboard, text, until, engine) -> None:
-    def merge(child, fields):
-        yield {"event": "progress", "what": "merging", "done": 2, "total": 5}
-        child.cancelled.wait(8)
-        raise RunFailed("the engine process ended without an answer (exit code 143)")
-
-    engine(merge=merge)
-    app = dashboard(results)
-    async with app.run_test(size=(80, 24)) as pilot:
-        table = await _models(app, pilot, until)
-        await _select(table, pilot, until, "adapter")
-        await pilot.press("m", "enter")
-        await until(pilot, lambda: "merging receipts" in text(app))
-        await pilot.press("X")
-        assert isinstance(app.screen, ConfirmScreen) and app.focused.id == "no"
-        await pilot.press("y")
-        await until(pilot, lambda: any("files were discarded" in item.text for item in app.message_log))
-        await until(pilot, lambda: "▶ merging" not in text(app))
-        engine(merge=RunFailed("the merged model does not answer like the adapter", why="logits differ"))
-        await pilot.press("m", "enter")
-        await until(pilot, lambda: "✗ the merged model does not answer" in text(app))
-
-
 async def test_another_model_is_opened_by_its_name(tmp_path, dashboard, text, until, engine) -> None:
     requests = engine()
     app = dashboard(tmp_path)
@@ -429,7 +375,7 @@ async def test_questions_are_left_with_escape(results, dashboard, until) -> None
     async with app.run_test(size=(80, 24)) as pilot:
         table = await _models(app, pilot, until)
         await _select(table, pilot, until, "adapter")
-        for key, screen in (("m", MergeScreen), ("o", PickScreen)):
+        for key, screen in (("m", JobForm), ("w", JobForm), ("c", JobForm), ("p", JobForm), ("o", PickScreen)):
             await pilot.press(key)
             assert isinstance(app.screen, screen)
             await pilot.press("down", "up", "pagedown", "pageup", "escape")

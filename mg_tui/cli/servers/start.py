@@ -1,12 +1,7 @@
 """`model-garden serve`: models behind OpenAI's API; a process of its own, followed until ctrl+c stops it."""
 
-import contextlib
-import signal
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,8 +12,6 @@ from mg_tui.core.serve_spec import ServeSpec
 
 if TYPE_CHECKING:
     from mg_tui.runs.servers import ServerFolder
-
-_STOP_SECONDS: Final = 45.0  # for a server to end after it was asked to
 
 
 @spec_flags(ServeSpec)
@@ -63,45 +56,14 @@ def _tell_access(spec: ServeSpec, settings: Settings) -> None:
 
 def _follow(folder: "ServerFolder") -> int:
     """Show the server until it ends; ctrl+c and SIGTERM end it."""
-    from mg_tui.cli.follow import exit_code_of
+    from mg_tui.cli.follow import exit_code_of, follow_until_stopped
     from mg_tui.cli.servers.display import ServerStyle
-    from mg_tui.runs import control
-    from mg_tui.runs.follow import follow
-    from mg_tui.runs.watch import RunWatch
 
-    style, watch = ServerStyle(), RunWatch(folder)
-    display = style.open_display(folder)
-    asked_at: float | None = None
-    with _stop_signals() as received, contextlib.closing(display):
-        for events in follow(folder, 0.2, watch=watch):
-            display.update(watch, events)
-            if received and asked_at is None:
-                asked_at = time.monotonic()
-                control.send_request(folder, "stop", control.requester("cli"))
-                display.close()
-                click.echo("stopping", err=True)
-            if asked_at is not None and (len(received) > 1 or time.monotonic() - asked_at > _STOP_SECONDS):
-                click.echo(runnable(f"still ending: model-garden servers watch {folder.id}"), err=True)
-                return 1
+    style = ServerStyle()
+    watch = follow_until_stopped(folder, style)
     for line in style.outcome(folder, watch.view, watch.state):
         click.echo(line, err=True)
     return exit_code_of(watch.state, folder)
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM are collected in a list within the block."""
-    received: list[int] = []
-
-    def collect(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-
-    before = {number: signal.signal(number, collect) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _wait_until_ready(folder: "ServerFolder", *, as_json: bool) -> int:

@@ -55,6 +55,10 @@ class EvaluationJob:
         self._began = self._said = time.monotonic()
         self._total = 0
 
+    def describe_stop(self) -> dict[str, Any]:
+        """How far it came; for `stopped`."""
+        return {"step": self.answered, "checkpoint": None}
+
     def run(self) -> dict[str, Any]:
         """Do it; returns what the journal's last event says.
 

@@ -1,8 +1,4 @@
-"""`python -m mg_tui.engine.export.export`: a result as a folder for other programs, which answers rows like the result.
-
-    {"op": "export", "model": "...", "format": "merged" | "vllm", "output": "...", "home", "cwd", "cache", "merged",
-     "dataset", "rows", "max_new_tokens", "min_agreement", "base_model", "dtype", "device"}
-        -> notice, progress {"what", "done", "total"}, ..., exported
+"""A result as a folder for other programs, which answers rows like the result.
 
 The model answers rows first; then its export is written, loaded and asked the same rows. Only an export that answers
 alike gets its name; anything else is deleted. An export that is terminated leaves no files.
@@ -15,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from mg_tui.core.errors import RunFailed, UsageError
 from mg_tui.core.paths import expand_user
@@ -23,21 +19,21 @@ from mg_tui.core.precision import DTypeName
 from mg_tui.core.text import one_line, pluralize
 from mg_tui.data.policy import read_policy
 from mg_tui.engine.export.agreement import AnswerAgreement, compare_answers
+from mg_tui.engine.export.asking_request import AskingRequest
 from mg_tui.engine.export.questions import ask_model, ask_without_adapter, error_of_first, load_rows
-from mg_tui.engine.export.verify import RowCount, Share
 from mg_tui.engine.export.vllm_files import VllmCommand, served_name, write_vllm_files
 from mg_tui.engine.export.vllm_rules import VllmAdapter, require_vllm_adapter
-from mg_tui.engine.inference.channel import Channel, serve_stdio
-from mg_tui.engine.inference.generate import ChannelRequest, parse_request, silence_libraries
+from mg_tui.engine.inference.channel import ProgressChannel
+from mg_tui.engine.inference.generate import parse_request, silence_libraries
 from mg_tui.engine.inference.loading import LoadedModel, load_located, resolve_family, translate_out_of_memory
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
 from mg_tui.engine.results.base_files import copy_base_files, find_base_folder
 from mg_tui.engine.results.merge import require_disk_space, require_mergeable, write_merged
-from mg_tui.engine.results.publish import publish_folder, require_empty_target
+from mg_tui.engine.results.publish import publish_folder
 from mg_tui.engine.results.saving import write_result_files
 from mg_tui.families.image_limits import limit_images
 from mg_tui.families.registry import Registry, load_registry
-from mg_tui.runs.caller_bounds import CallerBounds
+from mg_tui.runs.output_folder import require_empty_target
 from mg_tui.runs.result_metadata import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -50,22 +46,12 @@ _PHASE_COUNT = 7
 _SHOWN_ROWS = 3
 
 
-class ExportRequest(ChannelRequest):
+class ExportRequest(AskingRequest):
     """What to export, as what, where to, and the rows that both are asked."""
 
-    model: str
     format: Literal["merged", "vllm"]
     output: Path
-    home: Path
-    cwd: Path
-    cache: Path
     merged: bool = False
-    dataset: str | None = None
-    bounds: CallerBounds | None = None  # of a caller of the API, for the rows of `dataset`
-    rows: RowCount = 16
-    max_new_tokens: RowCount = 128
-    min_agreement: Share = 1.0
-    base_model: str | None = None
     dtype: DTypeName | Literal["auto"] = "auto"
     device: Literal["auto", "cuda", "cpu"] = "cpu"
 
@@ -94,7 +80,7 @@ class ExportJob:
 class Exporter:
     """Does exports, one at a time, without state between them."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: ProgressChannel) -> None:
         self._channel = channel
 
     def export(self, values: dict[str, Any]) -> None:
@@ -121,7 +107,6 @@ class Exporter:
         )
 
     def _at(self, done: int, what: str) -> None:
-        self._channel.send_notice(what)
         self._channel.send("progress", what=what, done=done, total=_PHASE_COUNT)
 
     def _export(self, job: ExportJob) -> tuple[AnswerAgreement, str | None]:
@@ -247,12 +232,3 @@ def refused_error(agreement: AnswerAgreement, dtype: str) -> RunFailed:
         + rows,
         hint=f"{hint}, or allow for rounding in long answers with --min-agreement" if hint else None,
     )
-
-
-def main() -> NoReturn:
-    """Serve requests on standard input until it closes."""
-    serve_stdio(lambda channel: {"export": Exporter(channel).export}, cleans_up=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,4 @@
-"""`python -m mg_tui.engine.export.verify`: whether another form of a model answers rows like the model.
-
-    {"op": "verify", "model": "...", "against": "URL, model or FILE.gguf", "home": "...", "cwd", "cache", "name",
-     "mmproj", "dataset", "rows", "max_new_tokens", "min_agreement", "base_model", "device", "dtype", "quantization"}
-        -> notice, ..., verified {"model", "against", "source", "agreement"}
+"""Whether another form of a model answers rows like the model.
 
 One model is in memory at a time. Both are loaded in the same dtype. A GGUF file is asked by llama-mtmd-cli, with the
 image limits that the model was trained with.
@@ -10,7 +6,7 @@ image limits that the model was trained with.
 
 import gc
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -18,13 +14,15 @@ from mg_tui.core.errors import UsageError
 from mg_tui.core.paths import expand_user
 from mg_tui.core.precision import DTypeName, QuantizationName
 from mg_tui.core.text import one_line, pluralize
+from mg_tui.data.policy import read_policy
 from mg_tui.engine.evaluation.answerer import ModelAnswer
 from mg_tui.engine.export.agreement import compare_answers
+from mg_tui.engine.export.asking_request import AskingRequest
 from mg_tui.engine.export.gguf.asking import GgufAsker, GgufModel, choose_questions, locate_gguf
 from mg_tui.engine.export.gguf.gguf_file import CHAT_TEMPLATE, read_gguf
 from mg_tui.engine.export.questions import ask_model, ask_server, ask_without_adapter, error_of_first, load_rows
-from mg_tui.engine.inference.channel import Channel, serve_stdio
-from mg_tui.engine.inference.generate import ChannelRequest, parse_request, silence_libraries
+from mg_tui.engine.inference.channel import ProgressChannel
+from mg_tui.engine.inference.generate import parse_request, silence_libraries
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
 from mg_tui.families.chat_template import ChatTemplate
 from mg_tui.families.registry import Registry, load_registry
@@ -32,25 +30,15 @@ from mg_tui.families.registry import Registry, load_registry
 if TYPE_CHECKING:
     from mg_tui.engine.inference.loading import LoadedModel
 
-RowCount = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(gt=0, le=1)]
+_PHASE_COUNT = 3
 
 
-class VerifyRequest(ChannelRequest):
+class VerifyRequest(AskingRequest):
     """The model, what is compared with it, and what both are asked."""
 
-    model: Annotated[str, Field(min_length=1)]
     against: Annotated[str, Field(min_length=1)]
-    home: Path
-    cwd: Path
-    cache: Path
     name: str | None = None
     mmproj: Path | None = None
-    dataset: str | None = None
-    rows: RowCount = 16
-    max_new_tokens: RowCount = 128
-    min_agreement: Share = 1.0
-    base_model: str | None = None
     device: Literal["auto", "cuda", "cpu"] = "auto"
     dtype: DTypeName | Literal["auto"] = "auto"
     quantization: QuantizationName | Literal["auto"] = "none"
@@ -64,7 +52,7 @@ class VerifyRequest(ChannelRequest):
 class Verifier:
     """Compares models, one pair at a time, without state between them."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: ProgressChannel) -> None:
         self._channel = channel
 
     def verify(self, values: dict[str, Any]) -> None:
@@ -83,10 +71,15 @@ class Verifier:
         from mg_tui.engine.inference.loading import load_located
 
         how = {"device": request.device, "quantization": request.quantization}
-        self._channel.send_notice(f"loading {located.label}")
+        self._at(0, f"loading {located.label}")
         loaded = load_located(located, registry, dtype=request.dtype, **how)  # type: ignore[arg-type]
         examples, source = load_rows(
-            loaded, cwd=request.cwd, cache=request.cache, dataset=request.dataset, count=request.rows
+            loaded,
+            cwd=request.cwd,
+            cache=request.cache,
+            dataset=request.dataset,
+            count=request.rows,
+            policy=read_policy(request.bounds),
         )
         asker = None
         if gguf is not None:
@@ -94,14 +87,14 @@ class Verifier:
             questions = choose_questions(examples, loaded.metadata, self._channel.send_notice)
             examples = [question.example for question in questions]
             self._compare_templates(gguf, loaded)
-        self._channel.send_notice(f"asking {located.label} {pluralize(len(examples), 'row')}: {source}")
+        self._at(1, f"asking {located.label} {pluralize(len(examples), 'row')}: {source}")
         expected, dtype = ask_model(loaded, examples, request.max_new_tokens), loaded.dtype
         if (error := error_of_first(expected)) is not None:
             raise error
         base = ask_without_adapter(loaded, examples, request.max_new_tokens)
         del loaded
         gc.collect()
-        self._channel.send_notice(f"asking {one_line(request.against, limit=200)}")
+        self._at(2, f"asking {one_line(request.against, limit=200)}")
         answers: list[ModelAnswer]
         if gguf is not None and asker is not None:
             answers = asker.ask(gguf.files, questions, self._channel)
@@ -120,6 +113,9 @@ class Verifier:
             max_new_tokens=request.max_new_tokens,
             **agreement.as_dict(),
         )
+
+    def _at(self, done: int, what: str) -> None:
+        self._channel.send("progress", what=what, done=done, total=_PHASE_COUNT)
 
     def _compare_templates(self, gguf: GgufModel, loaded: "LoadedModel") -> None:
         template = ChatTemplate(loaded.processor, loaded.family.title).source
@@ -151,12 +147,3 @@ def find_gguf(request: VerifyRequest) -> GgufModel | None:
     if file.suffix != ".gguf" or not file.is_file():
         return None
     return locate_gguf(file, request.mmproj, request.cache)
-
-
-def main() -> NoReturn:
-    """Serve requests on standard input until it closes."""
-    serve_stdio(lambda channel: {"verify": Verifier(channel).verify})
-
-
-if __name__ == "__main__":
-    main()

@@ -11,9 +11,19 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Any, NoReturn, Self
+from typing import IO, Any, NoReturn, Protocol, Self
 
 from mg_tui.core.errors import GardenError
+
+
+class ProgressChannel(Protocol):
+    """What work tells while it goes on: a `Channel`, or the journal of a job."""
+
+    def send(self, event: str, **fields: Any) -> None:
+        """Tell an event: `progress` with `what`, `done` and `total`, or the reply that ends the work."""
+
+    def send_notice(self, text: str) -> None:
+        """Tell a message for the user."""
 
 
 class Channel:

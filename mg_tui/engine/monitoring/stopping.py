@@ -109,8 +109,7 @@ class StopHandler:
         Raises:
             StopRequested: also on entry and on exit, when a stop was requested before.
         """
-        self.poll(raise_on="stop")
-        self._interruptible = True
+        self._allow_interruptions()
         try:
             yield
         except Exception as error:
@@ -120,6 +119,24 @@ class StopHandler:
         finally:
             self._interruptible = False
         self.poll(raise_on="stop")
+
+    @contextlib.contextmanager
+    def uninterrupted(self) -> Iterator[None]:
+        """A block within `interruptible` that a stop does not interrupt: one that writes the journal.
+
+        Raises:
+            StopRequested: after the block, when a stop was requested meanwhile.
+        """
+        self._interruptible = False
+        yield
+        self._allow_interruptions()
+
+    def _allow_interruptions(self) -> None:
+        self.poll(raise_on="stop")
+        self._interruptible = True
+        if self._stop_arrived.is_set() or self.stop_by is not None:  # since the poll, when nothing was interruptible
+            self._interruptible = False
+            self.poll(raise_on="stop")
 
     def poll(self, *, raise_on: Literal["stop", "stop_now", "never"] = "stop_now") -> None:
         """Write the requests that have arrived to the journal, and act on them.

@@ -1,7 +1,4 @@
-"""`python -m mg_tui.engine.results.merge`: an adapter merged into its base, saved, loaded again, compared.
-
-    {"op": "merge", "model": "...", "output": "...", "home": "...", "base_model", "dtype", "device"}
-        -> notice, progress {"what", "done", "total"}, ..., merged
+"""An adapter merged into its base, saved, loaded again, compared.
 
 Weights are merged in full precision: into a quantized base the adapter would be lost in rounding. They are merged from
 file to file, a layer at a time (`streamed_merge`). The saved model is compared with the adapter, and deleted if it
@@ -14,39 +11,38 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NoReturn
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from mg_tui.core.errors import EnvironmentProblem, FamilyError, RunFailed, UsageError
 from mg_tui.core.paths import expand_user
 from mg_tui.core.precision import DTypeName
 from mg_tui.core.text import pluralize
-from mg_tui.engine.inference.channel import Channel, serve_stdio
-from mg_tui.engine.inference.generate import parse_request, silence_libraries
+from mg_tui.engine.inference.channel import ProgressChannel
+from mg_tui.engine.inference.generate import ChannelRequest, parse_request, silence_libraries
 from mg_tui.engine.inference.loading import LoadedModel, load_located, translate_out_of_memory
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
 from mg_tui.engine.results.base_files import copy_base_files, find_base_folder
 from mg_tui.engine.results.dequantize import is_quantized
 from mg_tui.engine.results.merge_check import LogitComparison, add_answers, answer_logits, compare_logits, make_samples
 from mg_tui.engine.results.merge_layers import require_numbers, translate_merge_errors
-from mg_tui.engine.results.publish import publish_folder, require_empty_target
+from mg_tui.engine.results.publish import publish_folder
 from mg_tui.engine.results.quantized_base import choose_merge_base
 from mg_tui.engine.results.safetensors_files import has_weight_files
 from mg_tui.engine.results.saving import save_full_model, write_result_files
 from mg_tui.engine.results.streamed_merge import MergePlan, plan_merge, write_merge
 from mg_tui.families.contract import LoadRequest, Unsupported
 from mg_tui.families.registry import load_registry
+from mg_tui.runs.output_folder import require_empty_target
 from mg_tui.runs.result_metadata import METADATA_FILE, MODEL_CONFIG, ResultMetadata, read_json_object
 from mg_tui.runs.versions import package_versions
 
 _PHASE_COUNT: Final = 5
 
 
-class MergeRequest(BaseModel):
+class MergeRequest(ChannelRequest):
     """What to merge, and the output folder."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: Annotated[str, Field(min_length=1)]
     output: Path
@@ -59,7 +55,7 @@ class MergeRequest(BaseModel):
 class Merger:
     """Does merges, one at a time, without state between them."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: ProgressChannel) -> None:
         self._channel = channel
 
     def merge(self, values: dict[str, Any]) -> None:
@@ -92,7 +88,6 @@ class Merger:
         )
 
     def _at(self, done: int, what: str) -> None:
-        self._channel.send_notice(what)
         self._channel.send("progress", what=what, done=done, total=_PHASE_COUNT)
 
     def _merge(self, loaded: LoadedModel, target: Path) -> LogitComparison:
@@ -291,12 +286,3 @@ def disagreement_error(compared: LogitComparison) -> RunFailed:
         f"{compared.positions} positions",
         hint="try --dtype float32; if that does not help, keep using the adapter",
     )
-
-
-def main() -> NoReturn:
-    """Serve requests on standard input until it closes."""
-    serve_stdio(lambda channel: {"merge": Merger(channel).merge}, cleans_up=True)
-
-
-if __name__ == "__main__":
-    main()

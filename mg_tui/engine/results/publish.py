@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mg_tui.core.errors import EnvironmentProblem, GardenError, UsageError
+from mg_tui.core.errors import EnvironmentProblem, GardenError
 from mg_tui.core.files import explain_failed_write, fsync_folder, require_in_place
+from mg_tui.runs.output_folder import require_empty_target
 
 
 @contextmanager
@@ -47,22 +48,6 @@ def publish_folder(target: Path, *, tag: str, replace: bool = False, last: str |
             fsync_folder(target.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def require_empty_target(target: Path, *, allow_files: bool = False) -> None:
-    """Refuse a place that is a file, or a folder with something in it.
-
-    Raises:
-        UsageError: naming the place.
-    """
-    if target.exists() and not target.is_dir():
-        raise UsageError("the output folder is a file", where=str(target), hint="name a new or empty folder")
-    if not allow_files and target.is_dir() and any(not _is_staging(path, target) for path in target.iterdir()):
-        raise UsageError("the output folder is not empty", where=str(target), hint="name a new or empty folder")
-
-
-def _is_staging(path: Path, target: Path) -> bool:
-    return path.name.startswith(f".{target.name}.part-")
 
 
 def _rename_onto(staging: Path, target: Path, *, replace: bool) -> bool:

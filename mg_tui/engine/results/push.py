@@ -1,8 +1,4 @@
-"""`python -m mg_tui.engine.results.push`: a result, a checkpoint or a merged model to a repository on the Hub.
-
-    {"op": "push", "model": "...", "repository": "owner/name", "home": "...", "cache": "...", "merged", "public",
-     "force", "revision", "base_model", "card", "dry_run"}
-        -> notice, progress {"what", "bytes", "done", "total"} before each file, ..., pushed
+"""A result, a checkpoint or a merged model to a repository on the Hub.
 
 An adapter is merged into the cache folder first if asked; the merged files stay there until they are pushed.
 """
@@ -10,14 +6,14 @@ An adapter is merged into the cache folder first if asked; the merged files stay
 import hashlib
 import shutil
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from mg_tui.core.errors import UsageError
 from mg_tui.core.text import one_line
-from mg_tui.engine.inference.channel import Channel, serve_stdio
-from mg_tui.engine.inference.generate import parse_request, silence_libraries
+from mg_tui.engine.inference.channel import ProgressChannel
+from mg_tui.engine.inference.generate import ChannelRequest, parse_request, silence_libraries
 from mg_tui.engine.inference.loading import resolve_family
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
 from mg_tui.engine.inference.pixel_limits import settle_limits
@@ -25,17 +21,15 @@ from mg_tui.engine.results.base_license import folder_license
 from mg_tui.engine.results.hub_repository import HubRepository
 from mg_tui.engine.results.merge import Merger
 from mg_tui.engine.results.model_card import hub_name
-from mg_tui.engine.results.push_files import PushFile, PushPackage, make_package
+from mg_tui.engine.results.push_files import PushFile, PushPackage, make_package, with_license
 from mg_tui.engine.results.shareable import last_part, shareable_metadata
 from mg_tui.families.base_models import is_hub_name
 from mg_tui.families.registry import Registry, load_registry
 from mg_tui.runs.result_metadata import ADAPTER_WEIGHTS, METADATA_FILE
 
 
-class PushRequest(BaseModel):
+class PushRequest(ChannelRequest):
     """What to push, and where."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: Annotated[str, Field(min_length=1)]
     repository: str
@@ -53,7 +47,7 @@ class PushRequest(BaseModel):
 class Pusher:
     """Does pushes, one at a time, without state between them."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: ProgressChannel) -> None:
         self._channel = channel
 
     def push(self, values: dict[str, Any]) -> None:
@@ -74,7 +68,7 @@ class Pusher:
         located = self._locate(request.model, request, registry)
         repository = HubRepository(request.repository, request.revision)
         # Every file is checked before the network is used, and before a merge that takes long.
-        package = self._package(located, request, registry, {})
+        package = self._package(located, request, registry)
         if not request.dry_run:
             repository.require_access()
             if request.merged and located.is_adapter:
@@ -82,7 +76,11 @@ class Pusher:
         merged = self._merge(located, request) if request.merged and located.is_adapter else None
         if merged is not None:
             located = self._locate(str(merged), request, registry)
-        package = self._package(located, request, registry, self._base_license(located, request, repository))
+            package = self._package(located, request, registry)
+        base_license = self._base_license(located, request, repository)
+        if base_license and request.card is None:
+            family = resolve_family(located, registry)
+            package = with_license(package, family, repository=request.repository, base_license=base_license)
         self._finish(package, repository, request)
         if merged is not None and not request.dry_run:
             shutil.rmtree(merged, ignore_errors=True)
@@ -93,9 +91,7 @@ class Pusher:
             raise UsageError(f"{model} is a base model: there is nothing of yours to push")
         return located
 
-    def _package(
-        self, located: LocatedModel, request: PushRequest, registry: Registry, base_license: dict[str, str]
-    ) -> PushPackage:
+    def _package(self, located: LocatedModel, request: PushRequest, registry: Registry) -> PushPackage:
         family = resolve_family(located, registry)
         located, _source = settle_limits(located, family)
         return make_package(
@@ -103,7 +99,6 @@ class Pusher:
             family,
             repository=request.repository,
             base_name=request.base_model,
-            base_license=base_license,
             card=request.card,
             home=request.home,
         )
@@ -134,7 +129,7 @@ class Pusher:
         if (target / METADATA_FILE).is_file():
             self._channel.send_notice("using the merged model of the push that was interrupted")
             return target
-        Merger(_Unfinished(self._channel)).merge(  # type: ignore[arg-type]
+        Merger(_Unfinished(self._channel)).merge(
             {"model": request.model, "output": str(target), "home": str(request.home)}
         )
         return target
@@ -165,27 +160,20 @@ class Pusher:
         self._channel.send("pushed", **report, commit=commit, private=repository.is_private)
 
     def _sent(self, file: PushFile | None, done: int, total: int) -> None:
-        name, size = (file.name, file.size) if file is not None else ("", 0)
-        self._channel.send("progress", what=name, bytes=size, done=done, total=total)
+        what = f"sending {file.name}" if file is not None else "committing"
+        self._channel.send("progress", what=what, done=done, total=total)
 
 
 class _Unfinished:
     """A channel for a merge inside a push: its reply is not the end of the request."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: ProgressChannel) -> None:
         self._channel = channel
 
     def send_notice(self, text: str) -> None:
         self._channel.send_notice(text)
 
     def send(self, event: str, **fields: Any) -> None:
-        """Everything but the reply; a merge counts phases, not bytes."""
-
-
-def main() -> NoReturn:
-    """Serve requests on standard input until it closes."""
-    serve_stdio(lambda channel: {"push": Pusher(channel).push}, cleans_up=True)
-
-
-if __name__ == "__main__":
-    main()
+        """The parts of the merge, which are not those of the push; its reply ends nothing."""
+        if event == "progress":
+            self._channel.send_notice(str(fields["what"]))

@@ -5,7 +5,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,11 +54,12 @@ class PushFile:
 
 @dataclass(frozen=True, slots=True)
 class PushPackage:
-    """Everything one push sends, and the names of files in the model's folder that stay."""
+    """Everything one push sends, names of files in the model's folder that stay, and paths that no file may hold."""
 
     files: tuple[PushFile, ...]
     left_out: tuple[str, ...]
     metadata: ResultMetadata
+    private: tuple[str, ...]
 
 
 def is_result_file(name: str) -> bool:
@@ -73,7 +74,6 @@ def make_package(
     *,
     repository: str,
     base_name: str | None = None,
-    base_license: Mapping[str, str] | None = None,
     card: Path | None = None,
     home: Path,
 ) -> PushPackage:
@@ -96,16 +96,31 @@ def make_package(
     files = {path.name: _prepare(path, metadata) for path in present if is_result_file(path.name)}
     if not any(name in files for name in _PROCESSOR_FILES):
         files |= _processor_files(located, family)
-    text = _read_card(card) if card else _make_card(metadata, family, repository, base_license)
+    text = _read_card(card) if card else _make_card(metadata, family, repository, None)
     files[CARD] = PushFile(CARD, text.encode())
     record = metadata.model_dump(mode="json", by_alias=True)
     files[METADATA_FILE] = PushFile(METADATA_FILE, _to_json(record))
     package = tuple(files[name] for name in sorted(files))
-    _require_nothing_private(package, _private_paths(located, home))
+    private = tuple(_private_paths(located, home))
+    _require_nothing_private(package, private)
     left = tuple(
         path.name + ("/" if path.is_dir() else "") for path in sorted(folder.iterdir()) if path.name not in files
     )
-    return PushPackage(package, left, metadata)
+    return PushPackage(package, left, metadata, private)
+
+
+def with_license(
+    package: PushPackage, family: ModelFamily, *, repository: str, base_license: Mapping[str, str]
+) -> PushPackage:
+    """The package with the license of the base model in the card that `make_package` made.
+
+    Raises:
+        UsageError: as `make_package`.
+    """
+    card = PushFile(CARD, _make_card(package.metadata, family, repository, base_license).encode())
+    _require_nothing_private([card], package.private)
+    files = tuple(card if file.name == CARD else file for file in package.files)
+    return replace(package, files=files)
 
 
 def _complete_metadata(located: LocatedModel, family: ModelFamily, base_name: str | None) -> ResultMetadata:

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mg_tui.core.errors import RunFailed
 from mg_tui.core.files import write_atomic
@@ -49,8 +49,12 @@ class ServeJob:
         self._journal, self._stopper = journal, stopper
         self._cwd, self._home, self._cache = cwd, home, cache
 
-    def run(self) -> None:
-        """Serve until a stop is requested.
+    def describe_stop(self) -> dict[str, Any]:
+        """What it answered; for `stopped`."""
+        return {"requests": self.requests}
+
+    def run(self) -> dict[str, Any]:
+        """Serve until a stop is requested; it does not end otherwise.
 
         Raises:
             GardenError: what is wrong, for a person.
@@ -114,7 +118,7 @@ class ServeJob:
         statistics: ServingStatistics,
         facts: dict[str, Any],
         proofs: dict[str, Any],
-    ) -> None:
+    ) -> NoReturn:
         next_status = 0.0
         try:
             while True:

@@ -13,7 +13,8 @@ from mg_tui.engine.export.gguf.llama_cpp import FOLDER_VARIABLE
 from mg_tui.engine.monitoring.stopping import StopHandler
 from mg_tui.engine.serving.proof import ExpectedAnswers
 from mg_tui.engine.serving.reference import ask_reference
-from mg_tui.engine.serving.upstream import UpstreamEngine, UpstreamModel, UpstreamProcess, free_port, new_key
+from mg_tui.engine.serving.upstream import UpstreamEngine, UpstreamModel
+from mg_tui.engine.serving.upstream_process import start_upstream
 from mg_tui.runs.result_metadata import METADATA_FILE
 from mg_tui.runs.servers import ServerFolder
 
@@ -43,14 +44,12 @@ def start_llama(spec: ServeSpec, folder: ServerFolder, stopper: StopHandler) -> 
         )
     vision = expand_user(spec.mmproj) if spec.mmproj is not None else find_vision_file(file)
     facts = read_facts(file.parent)
-    port, key = free_port(), new_key()
-    words = llama_command(spec, program, file, vision, facts, port)
-    process = UpstreamProcess(words, port, folder.path / LOG_FILE, {"LLAMA_API_KEY": key})
-    try:
-        process.wait_until_ready(key, lambda: stopper.poll(raise_on="stop"))
-    except BaseException:
-        process.close()
-        raise
+    process, key = start_upstream(
+        lambda port: llama_command(spec, program, file, vision, facts, port),
+        folder.path / LOG_FILE,
+        lambda: stopper.poll(raise_on="stop"),
+        key_variable="LLAMA_API_KEY",
+    )
     system_prompt = facts.get("system_prompt")
     model = UpstreamModel(_NAME, system_prompt if isinstance(system_prompt, str) else None, _NEUTRAL)
     return UpstreamEngine(process, {name or file.stem: model}, key, max_waiting=spec.queue, timeout=spec.timeout)

@@ -5,25 +5,16 @@ streams, whatever the client asked for. A supervisor ends it when this process e
 """
 
 import asyncio
-import contextlib
 import json
-import os
-import secrets
-import signal
-import socket
-import subprocess
-import sys
 import threading
-import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import httpx
 
-from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed
+from mg_tui.core.errors import GardenError, RunFailed
 from mg_tui.core.example import Message, TextPart, with_system_prompt
 from mg_tui.core.text import one_line
 from mg_tui.engine.evaluation.data_uri import image_data_uri
@@ -38,11 +29,7 @@ from mg_tui.engine.serving.answering import (
     TextPiece,
     TooManyWaiting,
 )
-from mg_tui.runs.worker_log import read_tail, strip_terminal_codes
-
-START_SECONDS: Final = 1_800.0  # vLLM may download a model, and compiles for minutes
-_LAST_LINES: Final = 5
-_SUPERVISOR: Final = "mg_tui.engine.serving.supervisor"
+from mg_tui.engine.serving.upstream_process import UpstreamProcess
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,89 +39,6 @@ class UpstreamModel:
     name: str
     system_prompt: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
-
-
-class UpstreamProcess:
-    """The program, with its output in a file.
-
-    Args:
-        words: its command line.
-        port: that it listens on.
-        log: where its output goes.
-        environment: variables beside ours.
-    """
-
-    def __init__(self, words: Sequence[str], port: int, log: Path, environment: Mapping[str, str]):
-        self.command = Path(words[0]).name
-        self.url = f"http://127.0.0.1:{port}"
-        self.log = log
-        try:
-            with log.open("ab") as output:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", _SUPERVISOR, *words],
-                    stdin=subprocess.PIPE,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    env={**os.environ, **environment},
-                )
-        except OSError as error:
-            raise EnvironmentProblem(f"{self.command} cannot be started.", why=error.strerror) from error
-
-    def wait_until_ready(self, key: str, poll: Callable[[], None], *, seconds: float = START_SECONDS) -> None:
-        """Wait until it answers its health check.
-
-        Args:
-            key: of its API.
-            poll: called often; what it raises ends the waiting.
-            seconds: to wait at most.
-
-        Raises:
-            EnvironmentProblem: it ended, with its last words; or it was not ready in time.
-        """
-        deadline = time.monotonic() + seconds
-        with httpx.Client(trust_env=False, headers={"Authorization": f"Bearer {key}"}, timeout=5) as client:
-            while True:
-                poll()
-                if (problem := self.ended()) is not None:
-                    raise EnvironmentProblem(
-                        f"{self.command} did not start.", where=str(self.log), why=problem, hint=_hint(problem)
-                    )
-                with contextlib.suppress(httpx.HTTPError):
-                    if client.get(f"{self.url}/health").status_code == 200:
-                        return
-                if time.monotonic() > deadline:
-                    raise EnvironmentProblem(
-                        f"{self.command} was not ready within {seconds:g} s.",
-                        where=str(self.log),
-                        why=self.last_words(),
-                    )
-                time.sleep(0.2)
-
-    def ended(self) -> str | None:
-        """How it ended, with its last words; None while it runs."""
-        code = self._process.poll()
-        if code is None:
-            return None
-        how = f"killed by signal {code - 128}" if code > 128 else f"exit code {code}"
-        return f"{how}; it said: {words}" if (words := self.last_words()) else how
-
-    def last_words(self) -> str:
-        """The end of its output, on one line."""
-        lines = [strip_terminal_codes(line).strip() for line in read_tail(self.log, _LAST_LINES)]
-        return " | ".join(one_line(line, limit=200) for line in lines if line)
-
-    def close(self) -> None:
-        """End it: its supervisor does, when its input closes."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
 
 
 class UpstreamEngine:
@@ -324,24 +228,3 @@ def _refusal(response: httpx.Response) -> TaskRefused | RunFailed | TooManyWaiti
     if response.status_code in (429, 503):
         return TooManyWaiting(0, seconds=5)
     return RunFailed(f"the engine answered with status {response.status_code}", why=said)
-
-
-def _hint(problem: str) -> str | None:
-    if "memory" not in problem.lower():
-        return None
-    from mg_tui.engine.serving.gpu_holders import gpu_holders
-
-    holders = gpu_holders()
-    return f"free the GPU: {holders}" if holders else "free memory of the GPU, or serve a smaller model"
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def new_key() -> str:
-    """A secret for the program's API: other users of this machine do not get past our gate that way."""
-    return secrets.token_urlsafe(24)

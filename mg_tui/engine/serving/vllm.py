@@ -14,7 +14,8 @@ from mg_tui.engine.monitoring.stopping import StopHandler
 from mg_tui.engine.serving.proof import ExpectedAnswers
 from mg_tui.engine.serving.reference import ask_reference
 from mg_tui.engine.serving.served_models import NamedModel
-from mg_tui.engine.serving.upstream import UpstreamEngine, UpstreamModel, UpstreamProcess, free_port, new_key
+from mg_tui.engine.serving.upstream import UpstreamEngine, UpstreamModel
+from mg_tui.engine.serving.upstream_process import start_upstream
 from mg_tui.families.image_limits import known_limits
 from mg_tui.families.registry import load_registry
 from mg_tui.runs.servers import ServerFolder
@@ -48,8 +49,7 @@ def start_vllm(
             why="its command `vllm` is not on PATH",
             hint="install it in an environment of its own (`uv tool install vllm`), or use --engine builtin",
         )
-    port, key = free_port(), new_key()
-    words = vllm_command(spec, found, port)
+    vllm_command(spec, found, 0)  # what vLLM would refuse is refused before anything is asked
     expected: list[ExpectedAnswers] = []
     if spec.proof_rows:
         # In a process of its own, whose end gives back the memory that vLLM is going to take.
@@ -57,12 +57,13 @@ def start_vllm(
         with stopper.interruptible():
             expected = ask_reference(spec, cwd=cwd, home=home, cache=cache)
     phase("starting vLLM", found[0].located.base.name)
-    process = UpstreamProcess(words, port, folder.path / LOG_FILE, {"VLLM_API_KEY": key, "VLLM_NO_USAGE_STATS": "1"})
-    try:
-        process.wait_until_ready(key, lambda: stopper.poll(raise_on="stop"))
-    except BaseException:
-        process.close()
-        raise
+    process, key = start_upstream(
+        lambda port: vllm_command(spec, found, port),
+        folder.path / LOG_FILE,
+        lambda: stopper.poll(raise_on="stop"),
+        key_variable="VLLM_API_KEY",
+        environment={"VLLM_NO_USAGE_STATS": "1"},
+    )
     models = {named.name: UpstreamModel(named.name, named.located.metadata.system_prompt, _NEUTRAL) for named in found}
     return UpstreamEngine(process, models, key, max_waiting=spec.queue, timeout=spec.timeout), expected
 

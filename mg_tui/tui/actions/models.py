@@ -1,10 +1,10 @@
-"""Actions of the list of models, of a chat, of an evaluation, and of a merge."""
+"""Actions of the list of models, of a chat, and of an evaluation."""
 
 from typing import Final
 
 from mg_tui.tui.actions.action import Action
 
-HEADINGS: Final = {"models": "Models", "chat": "Chat", "exam": "Before and after", "merge": "Merging"}
+HEADINGS: Final = {"models": "Models", "chat": "Chat", "exam": "Before and after"}
 
 ACTIONS: Final = (
     # --- the list
@@ -28,6 +28,46 @@ ACTIONS: Final = (
         "Models",
         "merge",
         3,
+    ),
+    Action(
+        "models.export",
+        ("w",),
+        "Export",
+        "Export the selected result as a merged model, for vLLM, or as GGUF files.",
+        "models",
+        "Models",
+        "export",
+        6,
+    ),
+    Action(
+        "models.verify",
+        ("c",),
+        "Verify",
+        "Compare the selected model's answers with those of another form of it: a server, a folder, a GGUF file.",
+        "models",
+        "Models",
+        "verify",
+        7,
+    ),
+    Action(
+        "models.push",
+        ("p",),
+        "Push",
+        "Push the selected result to the Hugging Face Hub.",
+        "models",
+        "Models",
+        "push",
+        7,
+    ),
+    Action(
+        "models.jobs",
+        ("J",),
+        "Jobs",
+        "Show merges, exports, verifications and pushes: their progress and results, and stop them.",
+        "models",
+        "Models",
+        "jobs",
+        6,
     ),
     Action(
         "models.evaluations",
@@ -130,17 +170,6 @@ ACTIONS: Final = (
         "show all",
         4,
         in_palette=False,
-    ),
-    Action(
-        "models.cancel",
-        ("X",),
-        "Cancel the merge",
-        "Cancel the merge and discard its files.",
-        "models",
-        "Models",
-        "cancel merge",
-        1,
-        destructive=True,
     ),
     # --- a chat
     Action(
@@ -301,16 +330,5 @@ ACTIONS: Final = (
         "Before and after",
         "back",
         1,
-    ),
-    # --- before a merge
-    Action(
-        "merge.close",
-        ("escape",),
-        "Cancel",
-        "Close without merging.",
-        "merge",
-        "Merging",
-        "cancel",
-        in_palette=False,
     ),
 )

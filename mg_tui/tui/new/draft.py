@@ -6,7 +6,7 @@ Every field is one of `mg_tui.core.options`; there is no list of fields here.
 from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel
 
@@ -35,8 +35,9 @@ class SpecDraft(Generic[S]):
         problems: invalid values, by field.
     """
 
-    spec_class: ClassVar[Any]
+    spec_class: Any
     command_words: str = ""
+    arguments: tuple[str, ...] = ()  # options that the command takes without a flag, in `command_words`
 
     def __init__(self, defaults: Mapping[str, Any] | None = None, *, cwd: Path | None = None):
         self.options = {opt.name: opt for opt in options_of(self.spec_class)}
@@ -172,11 +173,15 @@ class SpecDraft(Generic[S]):
         if self.partial_spec is None:
             return ["…"]
         values = {name: getattr(self.partial_spec, name) for name in self.options if self._needs_flag(name)}
-        missing = [f"{self.options[name].flag} …" for name in self.options if name in self.missing]
+        missing = [
+            f"{self.options[name].flag} …"
+            for name in self.options
+            if name in self.missing and name not in self.arguments
+        ]
         return [*missing, *format_flags(self.partial_spec, values)]
 
     def _needs_flag(self, name: str) -> bool:
-        is_set = name not in self.missing and getattr(self.partial_spec, name) not in _UNSET_VALUES
+        is_set = name not in (*self.missing, *self.arguments) and getattr(self.partial_spec, name) not in _UNSET_VALUES
         return is_set and (self.is_changed(name) or name in self._defaults)
 
     def _store(self, name: str, value: Any) -> None:

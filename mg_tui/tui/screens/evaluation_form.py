@@ -2,266 +2,63 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.content import Content
-from textual.message import Message
-from textual.widgets import Static
 
-from mg_tui.core.errors import GardenError, describe_exception
-from mg_tui.core.text import one_line
-from mg_tui.runs.recents import RecentItem
-from mg_tui.tui.actions import actions_in, bindings
+from mg_tui.tui.actions import bindings
 from mg_tui.tui.evaluations.listing import EvaluationSubject
-from mg_tui.tui.form_row import FieldHelp, FormRow
-from mg_tui.tui.screens.form import FieldDescription, FormScreen
-from mg_tui.tui.theme import tone
-from mg_tui.tui.widgets.bars import KeyBar, TopBar
-from mg_tui.tui.widgets.error_band import ErrorBand
-from mg_tui.tui.widgets.form.field_help import FieldHelpPane
-from mg_tui.tui.widgets.job_line import JobLine
-from mg_tui.tui.widgets.lines import line
+from mg_tui.tui.form_row import FieldHelp
+from mg_tui.tui.screens.launch_form import LaunchForm
 
 if TYPE_CHECKING:
     from mg_tui.core.evaluation_spec import EvaluationSpec
-    from mg_tui.runs.evaluations import EvaluationFolder
+    from mg_tui.runs.folder import RunFolder
     from mg_tui.tui.evaluations.draft import EvaluationDraft
 
 
-class EvaluationDraftReady(Message):
-    """The draft is ready; or why it cannot be made."""
-
-    def __init__(self, draft: "EvaluationDraft | None", why: str = "") -> None:
-        super().__init__()
-        self.draft, self.why = draft, why
-
-
-class EvaluationLaunched(Message):
-    """The evaluation was started; or why it was not."""
-
-    def __init__(self, folder: "EvaluationFolder | None", error: GardenError | None = None) -> None:
-        super().__init__()
-        self.folder, self.error = folder, error
-
-
-class EvaluationForm(FormScreen):
+class EvaluationForm(LaunchForm):
     """Evaluates one model. Starting takes a moment: names, paths and metrics are looked at first."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("evaluate")]
+    scope = "evaluate"
+    starting_text = "looking at the model's name, the dataset and the metrics"
 
     def __init__(
         self, subject: EvaluationSubject, values: Mapping[str, Any] | None = None, *, cwd: Path | None = None
     ) -> None:
         """`values`: what the form begins with; without, that of the subject's last evaluation or its run."""
-        super().__init__()
+        super().__init__(cwd)
         assert subject.model is not None
-        self.subject, self._values, self._cwd = subject, values, cwd or Path.cwd()
-        self.draft: EvaluationDraft | None = None
-        self.expanded_groups: set[str] = set()
-        self._starting = False
+        self.subject, self._values = subject, values
 
-    def compose(self) -> ComposeResult:
-        yield TopBar()
-        yield Static(self._heading(), id="evaluated")
-        yield Static(Content.styled("preparing the form …", tone("dim")), id="empty")
-        yield ErrorBand()
-        yield JobLine()
-        yield from self.compose_form()
-        yield FieldHelpPane()
-        yield KeyBar()
+    def heading(self) -> tuple[str, str]:
+        return "evaluate", str(self.subject.model)
 
-    def _heading(self) -> Content:
-        return line(("evaluate ", tone("dim")), (one_line(str(self.subject.model), limit=300), "bold"))
+    def breadcrumb(self) -> str:
+        return f"{self.subject.title} › new evaluation"
 
-    def on_mount(self) -> None:
-        self.query_one(TopBar).breadcrumb = f"{self.subject.title} › new evaluation"
-        self.table.focus_actions += ("evaluate.command",)
-        self._show_form(False)
-        self.run_worker(self._create_draft, thread=True, exit_on_error=False)
+    def create_draft(self) -> "EvaluationDraft":
+        from mg_tui.tui.evaluations.draft import EvaluationDraft, first_values
 
-    def _create_draft(self) -> None:
-        try:
-            from mg_tui.tui.evaluations.draft import EvaluationDraft, first_values
-
-            values = self._values if self._values is not None else first_values(self.subject, self._home)
-            self.post_message(EvaluationDraftReady(EvaluationDraft(str(self.subject.model), values, cwd=self._cwd)))
-        except Exception as error:  # the other screens go on
-            self.post_message(EvaluationDraftReady(None, describe_exception(error)))
-
-    @property
-    def _home(self) -> Path:
-        return self.dashboard.settings.home
-
-    def _show_form(self, ready: bool) -> None:
-        self.query_one("#empty").display = not ready
-        self.query_one(".form-box").display = ready
-        self.query_one(FieldHelpPane).display = ready
-
-    def on_evaluation_draft_ready(self, message: EvaluationDraftReady) -> None:
-        if message.draft is None:
-            self.query_one("#empty", Static).update(line(("The form cannot be shown: ", tone("failed")), message.why))
-            return
-        self.draft = message.draft
-        self._show_form(True)
-        self.set_focus(self.table)
-        self._draft_changed()
-        if self.draft.missing:
-            self.table.go_to_field(next(iter(self.draft.missing)))
-
-    def _draft_changed(self) -> None:
-        draft = self._draft
-        self.draw_form()
-        parts = [line((f"● {len(changed)} changed", tone("eval")))] if (changed := draft.changed_fields()) else []
-        if draft.problems:
-            parts.append(line((f"✗ {len(draft.problems)} wrong", tone("failed"))))
-        elif draft.missing:
-            parts.append(line((f"{len(draft.missing)} needed", tone("eval"))))
-        self.query_one(TopBar).right = Content("  ").join(parts)
-        self.refresh_bindings()
-
-    # --- the form
-
-    @property
-    def _draft(self) -> "EvaluationDraft":
-        assert self.draft is not None
-        return self.draft
-
-    def form_rows(self) -> list[FormRow]:
-        from mg_tui.tui.new import form_rows
-
-        return form_rows.build_rows(self._draft, self.expanded_groups)
-
-    def field(self, id: str) -> FieldDescription:
-        return self._draft.options[id]
-
-    def value_text(self, id: str) -> str:
-        return self._draft.text(id)
-
-    def validate_value(self, id: str, text: str) -> str:
-        from mg_tui.tui.new.draft import format_problem
-
-        problem = self._draft.problem_if_set(id, text)
-        return format_problem(problem) if problem is not None else ""
-
-    def set_value(self, id: str, value: Any) -> None:
-        self._draft.set(id, value)
-        self._draft_changed()
-
-    def reset(self, id: str) -> None:
-        self._draft.reset(id)
-        self._draft_changed()
+        home = self.dashboard.settings.home
+        values = self._values if self._values is not None else first_values(self.subject, home)
+        return EvaluationDraft(str(self.subject.model), values, cwd=self._cwd)
 
     def field_help(self, id: str, group: bool) -> FieldHelp:
-        from mg_tui.tui.new import form_rows
-
-        if group:
-            described = form_rows.describe_group(self._draft, id)
-            return replace(described, accepted="enter unfolds and folds it.")
-        described = form_rows.describe_field(self._draft, id, None)
-        if id == "metrics":
+        described = super().field_help(id, group)
+        if id == "metrics" and not group:
             return replace(described, accepted="enter chooses; none takes those that fit the references.")
         return described
 
-    def toggle_group(self, id: str) -> None:
-        self.expanded_groups ^= {id}
-        self.draw_form()
+    def launch(self, spec: "EvaluationSpec") -> "RunFolder":
+        from mg_tui.preflight.evaluation import launch_evaluation
 
-    @property
-    def base_folder(self) -> Path:
-        return self._cwd
+        return launch_evaluation(spec, self.dashboard.settings, cwd=self._cwd)
 
-    def open_picker(self, row: FormRow) -> bool:
-        if self._draft.options[row.id].known is None:
-            return False
-        self.run_worker(partial(self._list_known_names, row.id), thread=True, exit_on_error=False)
-        return True
-
-    def _list_known_names(self, id: str) -> None:
-        from mg_tui.tui.new.choices import known_names
-
-        names = known_names(str(self._draft.options[id].known), self.dashboard.settings)
-        self.app.call_from_thread(self._open_picker, id, names)
-
-    def _open_picker(self, id: str, names: list[RecentItem]) -> None:
-        from mg_tui.tui.screens.picker import PickScreen
-
-        current = self._draft.text(id)
-        title = self._draft.options[id].title + (f" · now {one_line(current, limit=50)}" if current else "")
-
-        def take(chosen: str | None) -> None:
-            if chosen is not None:
-                self.set_value(id, chosen)
-
-        self.push_over_form(PickScreen("dataset", title, names), take)
-
-    # --- actions
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in {item.name for item in actions_in("evaluate")} - {"back"}:
-            return self.draft is not None and not self._starting
-        return True
-
-    def action_start(self) -> None:
-        draft = self._draft
-        if draft.spec is None:
-            self._go_to_first_problem()
-            return
-        self._starting = True
-        self.query_one(ErrorBand).error = None
-        self.query_one(JobLine).start("looking at the model's name, the dataset and the metrics")
-        self.refresh_bindings()
-        self.run_worker(partial(self._launch, draft.spec), thread=True, exit_on_error=False)
-
-    def _go_to_first_problem(self) -> None:
-        draft = self._draft
-        name = next((name for name in draft.options if name in draft.problems or name in draft.missing), None)
-        if name is None:
-            return
-        if not draft.options[name].basic:
-            self.expanded_groups.add(draft.options[name].group)
-        self.draw_form()
-        self.table.go_to_field(name)
-        problem = "is needed first" if name in draft.missing else "cannot be used as it is"
-        self.notify(f"{draft.options[name].title} {problem}.", severity="warning", markup=False)
-
-    def _launch(self, spec: "EvaluationSpec") -> None:
-        try:
-            from mg_tui.preflight.evaluation import launch_evaluation
-
-            folder = launch_evaluation(spec, self.dashboard.settings, cwd=self._cwd)
-        except GardenError as error:
-            self.post_message(EvaluationLaunched(None, error))
-        except Exception as error:  # a bug must not leave the form waiting for ever
-            self.post_message(EvaluationLaunched(None, GardenError(describe_exception(error))))
-        else:
-            self.post_message(EvaluationLaunched(folder))
-
-    def on_evaluation_launched(self, message: EvaluationLaunched) -> None:
-        self._starting = False
-        self.query_one(JobLine).finish()
-        self.refresh_bindings()
-        if message.folder is None:
-            self.query_one(ErrorBand).error = message.error
-            return
+    def show_started(self, folder: "RunFolder") -> None:
+        from mg_tui.runs.evaluations import EvaluationFolder
         from mg_tui.tui.screens.evaluation import ResultScreen
 
-        if self.is_current:
-            self.app.switch_screen(ResultScreen(message.folder))
-        else:
-            self.notify(f"Evaluation started: {message.folder.id}", markup=False)
-
-    def action_advanced(self) -> None:
-        self.expanded_groups = set() if self.expanded_groups else set(self._draft.advanced_groups)
-        self.draw_form()
-
-    def action_command(self) -> None:
-        from mg_tui.tui.screens.plain_text import PlainTextScreen
-
-        self.push_over_form(PlainTextScreen("The same from the command line", self._draft.command(lines=True)))
-
-    def action_back(self) -> None:
-        self.dashboard.pop_screen()
+        self.app.switch_screen(ResultScreen(EvaluationFolder(folder.path)))

@@ -1,8 +1,7 @@
 """The models of this machine: results of runs and merges, and base models that need no download."""
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -11,13 +10,12 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from mg_tui.core.errors import GardenError, UsageError, describe_exception
+from mg_tui.core.errors import UsageError, describe_exception
 from mg_tui.core.text import one_line, printable
 from mg_tui.runs import recents
 from mg_tui.tui import formatting
 from mg_tui.tui.actions import bindings
 from mg_tui.tui.choice import Choice
-from mg_tui.tui.engine_client import EngineClient, EngineEvent, EngineRequestFailed
 from mg_tui.tui.models.catalog import EXACT_MATCH, ModelRow, find_models
 from mg_tui.tui.models.sorting import TIME_ORDER, model_orders, sort_models
 from mg_tui.tui.screens.filter_screen import FilterScreen
@@ -25,12 +23,9 @@ from mg_tui.tui.screens.model_commands import ModelCommands
 from mg_tui.tui.theme import tone
 from mg_tui.tui.widgets.bars import KeyBar, TopBar
 from mg_tui.tui.widgets.error_band import ErrorBand
-from mg_tui.tui.widgets.job_line import JobLine
 from mg_tui.tui.widgets.lines import line
 from mg_tui.tui.widgets.models.model_table import ModelPreview, ModelTable
 from mg_tui.tui.widgets.table import Table
-
-MERGE_PROGRAM = "mg_tui.engine.results.merge"
 
 
 class ModelsListed(Message):
@@ -42,7 +37,7 @@ class ModelsListed(Message):
 
 
 class ModelsScreen(FilterScreen):
-    """The list, refreshed whenever it is shown; a merge goes on below it."""
+    """The list, refreshed whenever it is shown."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("models")]
     AUTO_FOCUS = "ModelTable"
@@ -53,7 +48,6 @@ class ModelsScreen(FilterScreen):
         self.rows: tuple[ModelRow, ...] | None = None
         self._order, self._reversed = TIME_ORDER, False
         self._wanted: str | None = None  # the model to go to once the models are listed
-        self._merge_engine: EngineClient | None = None
 
     def compose(self) -> ComposeResult:
         yield TopBar()
@@ -61,16 +55,11 @@ class ModelsScreen(FilterScreen):
         yield ModelTable()
         yield Static(id="empty")
         yield ModelPreview()
-        yield JobLine()
         yield KeyBar()
 
     def on_mount(self) -> None:
         self._commands = ModelCommands(self.dashboard, self.refresh_models)
         self._show()
-
-    def on_unmount(self) -> None:
-        if self._merge_engine is not None:
-            self._merge_engine.shut_down()
 
     def on_screen_resume(self) -> None:
         self.call_after_refresh(self.refresh_models)
@@ -169,7 +158,11 @@ class ModelsScreen(FilterScreen):
             case "exam":
                 return row is not None and row.is_result
             case "merge":
-                return row is not None and row.kind == "adapter" and self._merge_engine is None
+                return row is not None and row.kind == "adapter"
+            case "export" | "push":
+                return row is not None and row.is_result
+            case "verify":
+                return row is not None and row.kind != "broken"
             case "remove":
                 return row is not None and row.folder is not None and row.kind != "base"
             case "sort" | "reverse":
@@ -180,8 +173,6 @@ class ModelsScreen(FilterScreen):
                 return self.rows is None or bool(self.rows)  # what is typed after / while they are read is for it
             case "clear":
                 return self.filter_open or bool(self.filter_text)
-            case "cancel":
-                return self._merge_engine is not None
         return True
 
     def action_chat(self) -> None:
@@ -279,69 +270,30 @@ class ModelsScreen(FilterScreen):
     def action_restore(self) -> None:
         self._commands.restore()
 
-    # --- merging
+    # --- jobs
+
+    def _open_job_form(self, operation: str) -> None:
+        from mg_tui.tui.screens.job_form import JobForm
+
+        if (row := self.selected) is not None:
+            self.dashboard.push_screen(JobForm(operation, row.reference, row.title))
 
     def action_merge(self) -> None:
-        from mg_tui.tui.screens.merge import MergeScreen
+        self._open_job_form("merge")
 
-        if self.selected is not None:
-            row = self.selected
-            self.dashboard.push_screen(MergeScreen(row, self.dashboard.settings.home), partial(self._start_merge, row))
+    def action_export(self) -> None:
+        self._open_job_form("export")
 
-    def _start_merge(self, row: ModelRow, output: str | None) -> None:
-        if output is None:
-            return
-        self._merge_engine = EngineClient(self, MERGE_PROGRAM, close_timeout=5.0)
-        self._merge_engine.request("merge", model=row.reference, output=output, home=str(self.dashboard.settings.home))
-        self.query_one(JobLine).start(f"merging {row.title}")
-        self.query_one(ErrorBand).error = None
-        self.refresh_keys()
+    def action_verify(self) -> None:
+        self._open_job_form("verify")
 
-    def action_cancel(self) -> None:
-        from mg_tui.tui.screens.confirm import ConfirmScreen
+    def action_push(self) -> None:
+        self._open_job_form("push")
 
-        question = ConfirmScreen("Cancel the merge?", "Its files are discarded.", "Cancel the merge")
-        self.dashboard.push_screen(question, lambda yes: self._cancel_merge() if yes else None)
+    def action_jobs(self) -> None:
+        from mg_tui.tui.screens.jobs import JobsScreen
 
-    def _cancel_merge(self) -> None:
-        if self._merge_engine is not None:
-            self._finish_merge()
-            self.notify("Merge canceled; its files were discarded.", markup=False)
-
-    def _finish_merge(self) -> None:
-        if self._merge_engine is not None:
-            self._merge_engine.shut_down()
-        self._merge_engine = None
-        self.query_one(JobLine).finish()
-        self.refresh_keys()
-
-    def on_engine_event(self, message: EngineEvent) -> None:
-        if message.client is not self._merge_engine:
-            return
-        event = message.event
-        if event.get("event") == "progress":
-            self.query_one(JobLine).progress(str(event.get("what", "")), event["done"] / event["total"])
-        elif message.is_reply:
-            self._finish_merge()
-            recents.remember(self.dashboard.settings.home, "models", str(event["output"]))
-            self.notify(_merge_message(event), title="Merged", markup=False, timeout=15)
-            self.refresh_models()
-
-    def on_engine_request_failed(self, message: EngineRequestFailed) -> None:
-        if message.client is self._merge_engine:
-            self._finish_merge()
-            self._show_error(message.error)
-
-    def _show_error(self, error: GardenError) -> None:
-        self.query_one(ErrorBand).error = error
-        if not self.is_current:
-            self.notify(printable(error.what, limit=400), title="Merging failed", severity="error", markup=False)
-
-
-def _merge_message(event: Mapping[str, Any]) -> str:
-    agreement = event["comparison"]["top1_agreement"]
-    output = printable(str(event["output"]))
-    return f"Merged; answers like the adapter ({agreement:.1%} of top tokens agree): {output}"
+        self.dashboard.push_screen(JobsScreen())
 
 
 def _no_models() -> Content:

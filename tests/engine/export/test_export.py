@@ -23,7 +23,7 @@ def run_export(rows: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
         channel = RecordingChannel()
         places = {"home": str(tmp_path / "home"), "cwd": str(tmp_path), "cache": str(tmp_path / "cache")}
         values = {"dataset": str(rows), "max_new_tokens": 12, **places, **options}
-        Exporter(channel).export({"model": str(model), "format": format, "output": str(output), **values})  # type: ignore[arg-type]
+        Exporter(channel).export({"model": str(model), "format": format, "output": str(output), **values})
         return channel.events[-1]
 
     return run

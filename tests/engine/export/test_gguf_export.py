@@ -89,7 +89,7 @@ def run_export(rows: Path, base: Path, tmp_path: Path) -> Callable[..., dict[str
         channel = RecordingChannel()
         places = {"home": str(tmp_path / "home"), "cwd": str(tmp_path), "cache": str(tmp_path / "cache")}
         values = {"dataset": str(rows), "max_new_tokens": 8, "base_model": str(base), **places, **options}
-        GgufExporter(channel).export({"model": str(model), "output": str(output), **values})  # type: ignore[arg-type]
+        GgufExporter(channel).export({"model": str(model), "output": str(output), **values})
         return {**channel.events[-1], "said": [event.get("text") for event in channel.events]}
 
     return run
@@ -279,7 +279,7 @@ def run_verify(model: Path, against: Path, rows: Path, base: Path, tmp_path: Pat
     channel = RecordingChannel()
     places = {"home": str(tmp_path / "home"), "cwd": str(tmp_path), "cache": str(tmp_path / "cache")}
     values = {"dataset": str(rows), "max_new_tokens": 8, "base_model": str(base), "device": "cpu", **places, **options}
-    Verifier(channel).verify({"model": str(model), "against": str(against), **values})  # type: ignore[arg-type]
+    Verifier(channel).verify({"model": str(model), "against": str(against), **values})
     return {**channel.events[-1], "said": [event.get("text") for event in channel.events]}
 
 

@@ -19,7 +19,7 @@ def run_verify(rows: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
         channel = RecordingChannel()
         places = {"home": str(tmp_path / "home"), "cwd": str(tmp_path), "cache": str(tmp_path / "cache")}
         values = {"dataset": str(rows), "max_new_tokens": 12, "device": "cpu", **places, **options}
-        Verifier(channel).verify({"model": str(model), "against": str(against), **values})  # type: ignore[arg-type]
+        Verifier(channel).verify({"model": str(model), "against": str(against), **values})
         return channel.events[-1]
 
     return run

@@ -1,6 +1,8 @@
 """A result evaluated on held-out rows, and a row as a model sees it, token by token."""
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,9 +11,15 @@ from typing import Any
 import pytest
 
 from mg_tui.core.errors import DataError, UsageError
+from mg_tui.core.model_job_spec import MergeSpec
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.data.synthetic.drawings import draw_image
+from mg_tui.runs import launch
 from mg_tui.runs.engine_process import EngineProcess
+from mg_tui.runs.follow import follow
+from mg_tui.runs.model_jobs import ModelJobFolder
+from mg_tui.runs.state import RunState
+from mg_tui.runs.watch import RunWatch
 from tests.recording_channel import RecordingChannel
 
 
@@ -170,14 +178,16 @@ def test_a_row_that_cannot_be_seen_is_said_and_the_next_one_is(seer: EngineProce
 
 @pytest.mark.slow
 def test_a_merge_that_is_terminated_leaves_nothing(evaluated: Path, tmp_path: Path) -> None:
-    output = tmp_path / "merged"
-    with EngineProcess("mg_tui.engine.results.merge") as child:
-        for event in child.stream("merge", model=str(evaluated), output=str(output), home=str(tmp_path)):
-            if event["event"] == "progress" and event["done"] == 3:  # saving has begun
-                child._process.terminate()
-                break
-        deadline = time.monotonic() + 20
-        while child.alive and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not child.alive
+    folder = ModelJobFolder.create(tmp_path, MergeSpec(model=str(evaluated), output=str(tmp_path / "merged")))
+    launch.start_worker(folder)
+    watch = RunWatch(folder)
+    deadline = time.monotonic() + 120
+    while watch.view.step < 3 and not watch.state.ended and time.monotonic() < deadline:  # until saving has begun
+        time.sleep(0.05)
+        watch.refresh()
+    assert watch.view.step >= 3 and watch.view.pid is not None
+    os.kill(watch.view.pid, signal.SIGTERM)
+    for _events in follow(folder, 0.05, watch=watch):
+        assert time.monotonic() < deadline
+    assert watch.state is RunState.STOPPED and watch.view.result["by"] == "signal SIGTERM"
     assert [path.name for path in tmp_path.iterdir() if "merged" in path.name] == []

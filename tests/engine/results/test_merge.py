@@ -16,9 +16,7 @@ def run_merge(model: Path, output: Path, **options: Any) -> dict[str, Any]:
     from mg_tui.engine.results.merge import Merger
 
     listener = RecordingChannel()
-    Merger(listener).merge(  # type: ignore[arg-type]
-        {"model": str(model), "output": str(output), "home": str(output.parent / "home"), **options}
-    )
+    Merger(listener).merge({"model": str(model), "output": str(output), "home": str(output.parent / "home"), **options})
     return listener.events[-1]
 
 
@@ -285,7 +283,7 @@ def test_a_base_that_is_there_in_4_bit_only_is_dequantized_and_said(
         "home": str(tmp_path),
         "base_model": str(four_bit),
     }
-    Merger(said).merge(request)  # type: ignore[arg-type]
+    Merger(said).merge(request)
     assert any("its weights are dequantized" in str(event.get("text")) for event in said.events)
     assert "quantization_config" not in json.loads((tmp_path / "out/config.json").read_text())
     layer = "model.language_model.layers.0.mlp.up_proj"

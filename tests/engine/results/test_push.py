@@ -49,7 +49,7 @@ def push(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         channel = RecordingChannel()
         places = {"home": str(tmp_path / "home"), "cache": str(tmp_path / "cache")}
         request = {"model": str(model), "repository": repository, **places, **options}
-        Pusher(channel).push(request)  # type: ignore[arg-type]
+        Pusher(channel).push(request)
         notices = [event["text"] for event in channel.events if event["event"] == "notice"]
         return {**channel.events[-1], "notices": notices}
 

@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -158,7 +159,7 @@ def test_closing_ends_it_and_what_it_started(llama: Any, stand_in: Path):
 
 def test_it_ends_when_this_process_is_killed(stand_in: Path):
     code = (
-        "import sys, time; from pathlib import Path; from mg_tui.engine.serving.upstream import *\n"
+        "import sys, time; from pathlib import Path; from mg_tui.engine.serving.upstream_process import *\n"
         f"p = UpstreamProcess(['vllm', '--port', str(free_port())], 1, Path({str(stand_in / 'log')!r}), {{}})\n"
         "time.sleep(600)"
     )
@@ -170,6 +171,27 @@ def test_it_ends_when_this_process_is_killed(stand_in: Path):
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
     wait_until(lambda: not any(map(alive, pids)))
+
+
+def test_a_port_that_was_taken_meanwhile_is_changed(
+    stand_in: Path, folder: ServerFolder, gguf: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Somebody listens on the port between its choice and the start of the program."""
+    from mg_tui.engine.serving import upstream_process
+    from mg_tui.engine.serving.llama import start_llama
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken, chosen = other.getsockname()[1], upstream_process.free_port()
+        ports = [taken, chosen]
+        monkeypatch.setattr(upstream_process, "free_port", lambda: ports.pop(0))
+        engine = start_llama(ServeSpec.parse({"models": [str(gguf)]}), folder, Calm())  # type: ignore[arg-type]
+        engine.close()
+        assert ports == [] and str(chosen) in json.loads((stand_in / "command.json").read_text())
+        monkeypatch.setattr(upstream_process, "free_port", lambda: taken)
+        with pytest.raises(EnvironmentProblem, match=r"llama-server did not start"):
+            start_llama(ServeSpec.parse({"models": [str(gguf)]}), folder, Calm())  # type: ignore[arg-type]
 
 
 def test_a_start_that_fails_says_why(stand_in: Path, folder: ServerFolder, gguf: Path, monkeypatch: pytest.MonkeyPatch):

@@ -20,7 +20,7 @@ from mg_tui.engine.export.gguf.llama_answers import (
     usable_threads,
 )
 from mg_tui.engine.export.gguf.llama_cpp import LlamaCpp, find_llama_cpp
-from mg_tui.engine.inference.channel import Channel
+from mg_tui.engine.inference.channel import ProgressChannel
 from mg_tui.runs.result_metadata import ResultMetadata
 
 _DEFAULT_CONTEXT = 8192
@@ -104,7 +104,7 @@ class GgufAsker:
         self.limits: ImageTokenLimits | None = image_token_limits(processor, metadata.preprocessing)
         self.threads = usable_threads()
 
-    def ask(self, files: LlamaFiles, questions: Sequence[LlamaQuestion], channel: Channel) -> list[ModelAnswer]:
+    def ask(self, files: LlamaFiles, questions: Sequence[LlamaQuestion], channel: ProgressChannel) -> list[ModelAnswer]:
         """The answers, with notices on the way where it takes long.
 
         Raises:

@@ -1,8 +1,4 @@
-"""`python -m mg_tui.engine.export.gguf.export`: a result as GGUF files, which answer rows like the result.
-
-    {"op": "export", "model": "...", "output": "...", "home", "cwd", "cache", "quantizations": ["Q8_0", ...], "adapter",
-     "dataset", "rows", "max_new_tokens", "min_agreement", "base_model", "dtype", "device"}
-        -> notice, progress {"what", "done", "total"}, ..., exported
+"""A result as GGUF files, which answer rows like the result.
 
 The model answers rows first. It is merged, converted to 16 bit by llama.cpp's own converter and asked by
 llama-mtmd-cli. Only if these answers are the model's is it quantized, and the folder gets its name; where they are not,
@@ -11,15 +7,14 @@ the conversion is at fault and not quantization. Files in between are removed as
 
 import os
 import shutil
-import signal
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from mg_tui.core.errors import RunFailed
 from mg_tui.core.text import pluralize
+from mg_tui.data.policy import read_policy
 from mg_tui.engine.evaluation.answerer import ModelAnswer
 from mg_tui.engine.export.agreement import AnswerAgreement, compare_answers
 from mg_tui.engine.export.export import refused_error
@@ -36,7 +31,7 @@ from mg_tui.engine.export.gguf.job import GgufJob, GgufRequest, prepare_gguf
 from mg_tui.engine.export.gguf.llama_answers import LlamaFiles, LlamaQuestion
 from mg_tui.engine.export.questions import ask_model, ask_without_adapter, error_of_first, load_rows
 from mg_tui.engine.export.vllm_files import served_name
-from mg_tui.engine.inference.channel import Channel, exit_process, serve
+from mg_tui.engine.inference.channel import ProgressChannel
 from mg_tui.engine.inference.generate import parse_request, silence_libraries
 from mg_tui.engine.inference.loading import LoadedModel, load_located, translate_out_of_memory
 from mg_tui.engine.results.base_files import copy_licenses
@@ -67,7 +62,7 @@ class _Expected:
 class GgufExporter:
     """Does exports to GGUF, one at a time, without state between them."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: ProgressChannel) -> None:
         self._channel = channel
         self._done = self._phases = 0
 
@@ -100,7 +95,6 @@ class GgufExporter:
         )
 
     def _at(self, what: str) -> None:
-        self._channel.send_notice(what)
         self._channel.send("progress", what=what, done=self._done, total=self._phases)
         self._done += 1
 
@@ -144,7 +138,12 @@ class GgufExporter:
     def _ask_model(self, job: GgufJob, loaded: LoadedModel) -> _Expected:
         request = job.request
         examples, source = load_rows(
-            loaded, cwd=request.cwd, cache=request.cache, dataset=request.dataset, count=request.rows
+            loaded,
+            cwd=request.cwd,
+            cache=request.cache,
+            dataset=request.dataset,
+            count=request.rows,
+            policy=read_policy(request.bounds),
         )
         questions = choose_questions(examples, loaded.metadata, self._channel.send_notice)
         asked = [question.example for question in questions]
@@ -229,16 +228,3 @@ def _refused(agreement: AnswerAgreement, resized: int) -> RunFailed:
         why=f"{cause}; {error.why}",
         hint=f"allow for {'it' if resized else 'rounding in long answers'} with --min-agreement",
     )
-
-
-def main() -> NoReturn:
-    """Serve requests on standard input until it closes."""
-    # As an exception, so that partial output is removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    channel = Channel.from_stdio()
-    serve(channel, {"export": GgufExporter(channel).export})
-    exit_process()
-
-
-if __name__ == "__main__":
-    main()

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from mg_tui.core.errors import UsageError
 from mg_tui.core.paths import expand_user
 from mg_tui.core.precision import DTypeName
+from mg_tui.engine.export.asking_request import AskingRequest, Share
 from mg_tui.engine.export.gguf.convert import probe_model
 from mg_tui.engine.export.gguf.llama_cpp import LlamaCpp, find_llama_cpp
 from mg_tui.engine.export.gguf.rules import (
@@ -18,36 +19,26 @@ from mg_tui.engine.export.gguf.rules import (
     require_lora,
     require_probed,
 )
-from mg_tui.engine.export.verify import RowCount, Share
-from mg_tui.engine.inference.generate import ChannelRequest
 from mg_tui.engine.inference.loading import resolve_family
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
 from mg_tui.engine.results.base_files import find_base_folder
 from mg_tui.engine.results.merge import require_disk_space
-from mg_tui.engine.results.publish import require_empty_target
 from mg_tui.engine.results.safetensors_files import list_weight_files, read_tensors
 from mg_tui.families.registry import Registry, load_registry
+from mg_tui.runs.output_folder import require_empty_target
 from mg_tui.runs.result_metadata import ADAPTER_CONFIG, ADAPTER_WEIGHTS, MODEL_CONFIG, read_json_object
 
 Quantization = Literal["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"]
 _F16: Final = "F16"
 
 
-class GgufRequest(ChannelRequest):
+class GgufRequest(AskingRequest):
     """What to export, in which quantizations, where to, and the rows that all are asked."""
 
-    model: str
     output: Path
-    home: Path
-    cwd: Path
-    cache: Path
     quantizations: tuple[Quantization, ...] = DEFAULT_QUANTIZATIONS
     adapter: bool = False
-    dataset: str | None = None
-    rows: RowCount = 16
-    max_new_tokens: RowCount = 128
     min_agreement: Share = 0.9
-    base_model: str | None = None
     dtype: DTypeName | Literal["auto"] = "auto"
     device: Literal["auto", "cuda", "cpu"] = "cpu"
 

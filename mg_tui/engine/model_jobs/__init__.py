@@ -1,0 +1,1 @@
+"""Jobs: what is done with a model after training, as the worker of a job's folder."""

@@ -1,0 +1,1 @@
+"""Jobs in the dashboard: their list, and the draft of a new one."""
