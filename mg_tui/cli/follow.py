@@ -102,7 +102,7 @@ def follow_until_stopped(folder: RunFolder, style: FollowStyle) -> RunWatch:
                 display.close()
                 click.echo("stopping", err=True)
             if asked_at is not None and (len(received) > 1 or time.monotonic() - asked_at > _STOP_SECONDS):
-                click.echo(f"still ending: {program()} {folder.command} watch {folder.id}", err=True)
+                click.echo(runnable(f"still ending: model-garden {folder.command} watch {folder.id}"), err=True)
                 raise click.exceptions.Exit(1)
     return watch
 

@@ -178,8 +178,11 @@ def write_tensors(path: Path, tensors: Sequence[NewTensor], wrote: Callable[[int
             source = tensor.source
             made = source if isinstance(source, StoredTensor) else _bytes_of(source(), tensor)
             _finish(writing, wrote)
-            write = _copy_bytes if isinstance(made, StoredTensor) else _write_fully
-            writing.append((writer.submit(write, made, stream), tensor.nbytes))
+            if isinstance(made, StoredTensor):
+                future = writer.submit(_copy_bytes, made, stream)
+            else:
+                future = writer.submit(_write_fully, made, stream)
+            writing.append((future, tensor.nbytes))
             del made
         _finish(writing, wrote)
 

@@ -21,6 +21,7 @@ from mg_tui.engine.export.vllm_rules import require_vllm_adapter
 from mg_tui.engine.inference.locator import locate_model
 from mg_tui.engine.serving.served_models import NamedModel
 from mg_tui.engine.serving.vllm import vllm_command
+from mg_tui.families.image_limits import known_limits
 from mg_tui.families.registry import load_registry
 
 PYTHON = os.environ.get("VLLM_PYTHON")
@@ -92,8 +93,12 @@ def test_the_parser_of_vllm_reads_every_command(
     family = language.base.family
     assert family is not None and tower.folder is not None
     adapter = require_vllm_adapter(tower.folder, family, "qwen2_5_vl")
-    of_adapter = VllmCommand("mine", language.base.source, adapter, tower.metadata, limits_pixels=True)
-    of_whole = VllmCommand("whole", None, None, language.metadata, limits_pixels=True)
+    of_adapter = VllmCommand(
+        "mine", language.base.source, adapter, tower.metadata, known_limits(family, tower.metadata.preprocessing)
+    )
+    of_whole = VllmCommand(
+        "whole", None, None, language.metadata, known_limits(family, language.metadata.preprocessing)
+    )
     write_vllm_files(tmp_path, of_adapter)
     script = (tmp_path / "serve.sh").read_text().replace("\\\n", " ").splitlines()[-1].removeprefix("exec ")
     served = [NamedModel("mine", str(result), language), NamedModel("tower", "tower", tower)]
