@@ -12,7 +12,7 @@ from mg_tui.api.access import NATIVE
 from mg_tui.api.garden import Garden
 from mg_tui.core.events import json_safe
 from mg_tui.runs.evaluations import EvaluationFolder
-from mg_tui.runs.queue import list_queue
+from mg_tui.runs.queue import find_in_queue
 from mg_tui.runs.run_records import evaluation_record, run_record, summary_record
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunSummary
@@ -54,11 +54,11 @@ def job_listed(garden: Garden, run: RunSummary, now: float) -> dict[str, Any]:
 def job_shown(garden: Garden, run: RunSummary) -> dict[str, Any]:
     """Everything about a job except its curves."""
     now = time.time()
-    queued = run.state is RunState.QUEUED
+    queued = find_in_queue(run.folder) if run.state is RunState.QUEUED else None
     return {
         "object": "training.job",
         **run_record(run, now, garden.settings.cost),
-        "queue": _queue_entry(garden, run.id) if queued else None,
+        "queue": None if queued is None else queued[1].as_dict(queued[0]),
         "links": job_links(run.id),
     }
 
@@ -97,13 +97,6 @@ def etag_of(run: RunSummary) -> str:
     except OSError:
         noted = 0
     return f'"{run.view.last_number}-{run.state.value}-{noted:x}"'
-
-
-def _queue_entry(garden: Garden, job_id: str) -> dict[str, Any] | None:
-    entries = list_queue(garden.home, thorough=True)
-    return next(
-        (entry.as_dict(number) for number, entry in enumerate(entries, start=1) if entry.folder.id == job_id), None
-    )
 
 
 def _evaluation_links(evaluation_id: str) -> dict[str, str]:

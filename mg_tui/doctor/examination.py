@@ -70,7 +70,6 @@ def findings_for_run(
 
 def _running_workers(home: Path) -> Mapping[int, str]:
     """Run ids of the running workers under `home`, by process id."""
-    from mg_tui.runs.state import RunState
-    from mg_tui.runs.store import list_runs
+    from mg_tui.runs.store import list_running
 
-    return {run.view.pid: run.id for run in list_runs(home) if run.state is RunState.RUNNING and run.view.pid}
+    return {run.view.pid: run.id for run in list_running(home) if run.view.pid}

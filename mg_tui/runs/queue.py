@@ -204,10 +204,22 @@ def list_queue(home: Path, *, thorough: bool = False, tidy: bool = False) -> lis
     return sorted(listed, key=lambda entry: (entry.record.place, entry.folder.id))
 
 
+def find_in_queue(folder: RunFolder) -> tuple[int, QueueEntry] | None:
+    """A queued run's position, from 1, and its entry; None when it is not queued."""
+    if read_state(folder)[0] is not RunState.QUEUED:
+        return None
+    # Only if its own record is missing are all journals read.
+    for thorough in (False, True):
+        for position, entry in enumerate(list_queue(folder.home, thorough=thorough), start=1):
+            if entry.folder.id == folder.id:
+                return position, entry
+    return None
+
+
 def queue_position(folder: RunFolder) -> int | None:
     """A queued run's position, from 1; None when it is not queued."""
-    ids = [entry.folder.id for entry in list_queue(folder.home, thorough=True)]
-    return ids.index(folder.id) + 1 if folder.id in ids else None
+    found = find_in_queue(folder)
+    return None if found is None else found[0]
 
 
 def remove_queue_record(folder: RunFolder) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.state import RunState
-from mg_tui.runs.store import RunSummary, list_runs
+from mg_tui.runs.store import RunSummary, list_running
 
 if TYPE_CHECKING:
     from mg_tui.core.serve_spec import ServeSpec
@@ -57,7 +57,7 @@ class ServerFolder(RunFolder):
 
 def running_servers(home: Path) -> list[RunSummary]:
     """The servers that run now, newest first."""
-    return [server for server in list_runs(home, ServerFolder) if server.state is RunState.RUNNING]
+    return list_running(home, ServerFolder)
 
 
 def server_record(summary: RunSummary, now: float | None = None) -> dict[str, Any]:

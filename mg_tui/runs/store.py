@@ -1,5 +1,6 @@
 """All runs of a home folder, and finding one from user input."""
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from mg_tui.core.paths import expand_user
 from mg_tui.core.text import closest_matches
 from mg_tui.runs.annotations import NO_ANNOTATIONS, AnnotationReader, Annotations, read_annotations
 from mg_tui.runs.cost import Cost, compute_cost, cost_to_end
-from mg_tui.runs.elsewhere import elsewhere_at, path_of
+from mg_tui.runs.elsewhere import elsewhere_at, has_process, path_of
 from mg_tui.runs.filtering import matches_filter
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.heartbeat import describe_silence
@@ -234,6 +235,16 @@ def list_runs(home: Path, kind: type[RunFolder] = RunFolder) -> list[RunSummary]
     if (elsewhere := elsewhere_at(home)) is not None:
         elsewhere.wait_until_current()
     return RunStore(home, kind).refresh()
+
+
+def list_running(home: Path, kind: type[RunFolder] = RunFolder) -> list[RunSummary]:
+    """Every run under `home` that is running, newest first. Journals are read only where there is a process."""
+    found: list[RunSummary] = []
+    for folder in run_folders(home, kind):
+        with contextlib.suppress(GardenError):
+            if has_process(folder):
+                found.append(summarize_run(folder))
+    return [run for run in found if run.state is RunState.RUNNING]
 
 
 def summarize_run(folder: RunFolder) -> RunSummary:

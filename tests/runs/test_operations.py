@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,8 @@ from mg_tui.runs.journal import JournalReader, JournalWriter
 from mg_tui.runs.lock import is_held
 from mg_tui.runs.resume import commit_resume_target, find_resume_target, read_resume_step
 from mg_tui.runs.state import RunState
-from mg_tui.runs.store import summarize_run
+from mg_tui.runs.store import list_running, summarize_run
+from mg_tui.runs.watch import RunWatch
 
 OBEDIENT_WORKER = """
 inbox = ControlInbox(folder)
@@ -137,6 +139,29 @@ def test_queueing_says_how_many_are_before(folder: RunFolder, tmp_path: Path, sp
     assert (asked.queued, asked.acknowledged) == (True, True)
     assert summarize_run(other).state is RunState.STOPPED
     assert queue.queue_position(other) is None
+
+
+def test_a_start_reads_no_journal_of_runs_that_have_ended(
+    folder: RunFolder, tmp_path: Path, spec: TrainingSpec, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        with JournalWriter(RunFolder.create(tmp_path / "home", spec).journal_file) as journal:
+            journal.write("finished", steps=1)
+    read: set[str] = set()
+    refresh = RunWatch.refresh
+
+    def noted(watch: RunWatch) -> Any:
+        read.add(watch.folder.id)
+        return refresh(watch)
+
+    monkeypatch.setattr(RunWatch, "refresh", noted)
+    assert list_running(tmp_path / "home") == []
+    operations.start_or_queue(folder, "me", gpus=("cpu",), in_queue=True)
+    until(lambda: is_held(folder.lock_file))
+    assert queue.queue_position(folder) == 1
+    assert read == {folder.id}
+    (folder.path / queue.QUEUE_FILE).unlink()
+    assert queue.queue_position(folder) == 1
 
 
 def test_a_spec_of_an_old_run_with_changes(tmp_path: Path) -> None:
