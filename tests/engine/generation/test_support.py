@@ -74,7 +74,7 @@ def test_logits_are_compared_if_the_family_does_not_declare_support(
     assert layout is not None
     right = layout.positions
     wrong = replace(layout, positions=lambda runs: [[2 * at for at in axis] for axis in right(runs)])
-    off = encoder_of(encoder, capabilities={}, layout=wrong)
+    off = encoder_of(encoder, capabilities={"batched_generation": Experimental("not known")}, layout=wrong)
     assert "its logits differed by" in str(support.unsupported_reason(GenerationModel(plain_model, off)))
 
     def refuses(*_given: Any, **_others: Any) -> Any:

@@ -67,6 +67,6 @@ def test_limits_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
 
 
 def test_limits_without_effect_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mg_tui.families.defaults._takes_areas", lambda images: False)
+    monkeypatch.setattr("mg_tui.families.image_limits._takes_areas", lambda images: False)
     with pytest.raises(FamilyError, match="max_pixels would have no effect"):
         load("tiny", tmp_path, max_pixels=9_408)
