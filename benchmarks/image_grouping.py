@@ -83,7 +83,7 @@ def run_training(task: str, shared: bool, seed: int, files: tuple[Path, Path]) -
     options = random.Random(0).sample(options, min(HELD_OUT_QUESTIONS, len(options)))
     set_seed(seed)
     model, _decisions = setup.load_model(spec, base)
-    plan = step_planning.plan_steps(spec, examples)
+    plan = step_planning.plan_steps(spec, examples, spec.examples_per_step)
     total = plan.total_steps(spec.epochs, None)
     curve, seconds, observed = [(0, 0.0, exact_match(model, base, options))], 0.0, 0
     exams = {round(total * number / EVALUATIONS) for number in range(1, EVALUATIONS + 1)}

@@ -70,7 +70,7 @@ def compare(
     )
     base = setup.load_run_context(spec)
     examples = dataset_rows.read_dataset(spec, spec.dataset, cwd=rows.parent, cache=rows.parent / "none").examples
-    plan = step_planning.plan_steps(spec, examples)
+    plan = step_planning.plan_steps(spec, examples, spec.examples_per_step)
     chosen = [[examples[index] for index in plan.step(number)] for number in range(steps)]
     torch.set_num_threads(1)  # for a model this small, threads cost more than they bring
     curves = []

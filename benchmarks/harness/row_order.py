@@ -20,6 +20,6 @@ def ordered_rows(file: Path, kind: DataKind, steps: int, seed: int) -> Sequence[
         seed=seed,
     )
     read = dataset_rows.read_dataset(spec, spec.dataset, cwd=file.parent, cache=file.parent / "none")
-    plan = plan_steps(spec, read.examples)
+    plan = plan_steps(spec, read.examples, spec.examples_per_step)
     rows = read_rows(file)
     return [rows[read.examples[index].row - 1] for step in range(steps) for index in plan.step(step)]
