@@ -1,6 +1,4 @@
-"""The safetensors files of a checkpoint, read and written tensor by tensor.
-
-Two are in memory at most: one that is made and one that is written.
+"""The safetensors files of a checkpoint, read and written tensor by tensor: one tensor in memory at a time.
 
 The format (https://github.com/huggingface/safetensors): eight bytes with the header's length, the header as JSON with
 dtype, shape and place of each tensor, then the tensors' bytes. `safetensors` itself maps files into memory and writes
@@ -11,7 +9,6 @@ import json
 import os
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -149,7 +146,7 @@ def _stored(name: str, file: Path, entry: dict[str, Any], begin: int) -> StoredT
 
 
 def write_tensors(path: Path, tensors: Sequence[NewTensor], wrote: Callable[[int], None]) -> None:
-    """Write a safetensors file; tensors are made one after another, each while the one before it is written.
+    """Write a safetensors file; tensors are made one after another.
 
     Args:
         path: the file; one that exists is replaced.
@@ -171,27 +168,14 @@ def write_tensors(path: Path, tensors: Sequence[NewTensor], wrote: Callable[[int
         place += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with path.open("wb", buffering=0) as stream, ThreadPoolExecutor(1) as writer:
-        _write_fully(struct.pack("<Q", len(text)) + text, stream)
-        writing: list[tuple[Future[None], int]] = []
+    with path.open("wb", buffering=0) as stream:
+        _write_fully(stream, struct.pack("<Q", len(text)) + text)
         for tensor in tensors:
-            source = tensor.source
-            made = source if isinstance(source, StoredTensor) else _bytes_of(source(), tensor)
-            _finish(writing, wrote)
-            if isinstance(made, StoredTensor):
-                future = writer.submit(_copy_bytes, made, stream)
+            if isinstance(tensor.source, StoredTensor):
+                _copy_bytes(tensor.source, stream)
             else:
-                future = writer.submit(_write_fully, made, stream)
-            writing.append((future, tensor.nbytes))
-            del made
-        _finish(writing, wrote)
-
-
-def _finish(writing: "list[tuple[Future[None], int]]", wrote: Callable[[int], None]) -> None:
-    while writing:
-        future, size = writing.pop()
-        future.result()
-        wrote(size)
+                _write_fully(stream, _bytes_of(tensor.source(), tensor))
+            wrote(tensor.nbytes)
 
 
 def _bytes_of(made: "torch.Tensor", tensor: NewTensor) -> memoryview:
@@ -218,7 +202,7 @@ def _copy_bytes(tensor: StoredTensor, stream: IO[bytes]) -> None:
             block = source.read(min(left, _COPY_BYTES))
             if not block:
                 raise OSError(f"{tensor.file} ended while it was copied")
-            _write_fully(block, stream)
+            _write_fully(stream, block)
             left -= len(block)
 
 
@@ -242,7 +226,7 @@ def _read_fully(stream: Any, view: memoryview) -> None:
         view = view[count:]
 
 
-def _write_fully(data: bytes | memoryview, stream: Any) -> None:
+def _write_fully(stream: Any, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[stream.write(view) :]
