@@ -13,12 +13,14 @@ from mg_tui.api.errors import ApiError, as_conflict, spec_problem
 from mg_tui.api.garden import CallerOf, Garden, GardenOf, requester
 from mg_tui.api.jobs import KeyHeader
 from mg_tui.api.resources import (
+    PATIENCE,
     AfterQuery,
     LimitQuery,
     evaluation_listed,
     evaluation_shown,
     json_answer,
     list_body,
+    request_record,
     tagged,
 )
 from mg_tui.core.errors import SpecError
@@ -159,9 +161,8 @@ def logs(garden: GardenOf, evaluation_id: str, lines: Annotated[int, Query(ge=1,
 def stop(garden: GardenOf, caller: CallerOf, evaluation_id: str) -> Response:
     folder = garden.find(EvaluationFolder, evaluation_id)
     with as_conflict():
-        result = operations.request_stop(folder, requester(caller), patience=2.0)
-    record = {"object": "request", "id": folder.id, "request": result.request, "seen": result.acknowledged}
-    return json_answer(record, 202)
+        result = operations.request_stop(folder, requester(caller), patience=PATIENCE)
+    return json_answer(request_record(result), 202)
 
 
 @router.post(

@@ -79,7 +79,7 @@ class Garden:
             return self._stores[kind].refresh()
 
     def page(self, kind: type[RunFolder], after: str | None, limit: int) -> tuple[Sequence[RunSummary], bool]:
-        """A page of runs or evaluations, newest first, and whether there are more; only those of the page are read.
+        """A page of folders of a kind, newest first, and whether there are more; only those of the page are read.
 
         `after`: the id that the page before ended with; it may be gone.
         """

@@ -13,7 +13,7 @@ from mg_tui.api.errors import ApiError, as_conflict, spec_problem
 from mg_tui.api.garden import CallerOf, Garden, GardenOf, requester
 from mg_tui.api.job_creation import JobOrder, create_job, require_allowed, split_launch_fields
 from mg_tui.api.jobs import KeyHeader, created
-from mg_tui.api.resources import job_shown, json_answer
+from mg_tui.api.resources import PATIENCE, job_shown, json_answer, request_record
 from mg_tui.core.errors import SpecError
 from mg_tui.core.request_body import read_spec_body
 from mg_tui.core.spec import TrainingSpec
@@ -22,8 +22,6 @@ from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.store import summarize_run
 
 router = APIRouter(prefix=f"{NATIVE}/training/jobs/{{job_id}}", tags=["training"])
-
-_PATIENCE = 2.0  # seconds that a request waits for the worker's word
 
 
 class StopBody(BaseModel):
@@ -67,7 +65,7 @@ class MoveBody(BaseModel):
 def stop(garden: GardenOf, caller: CallerOf, job_id: str, body: Annotated[StopBody | None, Body()] = None) -> Response:
     folder = garden.find(RunFolder, job_id)
     with as_conflict():
-        result = operations.request_stop(folder, requester(caller), now=bool(body and body.now), patience=_PATIENCE)
+        result = operations.request_stop(folder, requester(caller), now=bool(body and body.now), patience=PATIENCE)
     return _requested(result)
 
 
@@ -80,7 +78,7 @@ def stop(garden: GardenOf, caller: CallerOf, job_id: str, body: Annotated[StopBo
 def checkpoint(garden: GardenOf, caller: CallerOf, job_id: str) -> Response:
     folder = garden.find(RunFolder, job_id)
     with as_conflict():
-        result = operations.request_checkpoint(folder, requester(caller), patience=_PATIENCE)
+        result = operations.request_checkpoint(folder, requester(caller), patience=PATIENCE)
     return _requested(result)
 
 
@@ -176,6 +174,4 @@ def _shown(garden: Garden, folder: RunFolder, status: int = 200) -> Response:
 
 
 def _requested(result: operations.RequestResult) -> Response:
-    record = {"object": "request", "id": result.folder.id, "request": result.request, "seen": result.acknowledged}
-    record["queued"] = result.queued
-    return json_answer(record, 202)
+    return json_answer({**request_record(result), "queued": result.queued}, 202)

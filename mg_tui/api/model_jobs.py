@@ -11,7 +11,7 @@ from mg_tui.api.access import NATIVE
 from mg_tui.api.errors import ApiError, as_conflict, spec_problem
 from mg_tui.api.garden import CallerOf, Garden, GardenOf, requester
 from mg_tui.api.jobs import KeyHeader
-from mg_tui.api.resources import AfterQuery, LimitQuery, json_answer, list_body, page_of, tagged
+from mg_tui.api.resources import PATIENCE, AfterQuery, LimitQuery, json_answer, list_body, request_record, tagged
 from mg_tui.core.errors import SpecError
 from mg_tui.core.model_job_spec import ExportSpec, MergeSpec
 from mg_tui.core.request_body import read_spec_body
@@ -31,7 +31,7 @@ _RUNNING_AT_ONCE: Final = 2  # each loads a model
 
 @router.get("/jobs", summary="Merges and exports, newest first", responses=docs.answers("model_job_list", 401, 422))
 def list_jobs(garden: GardenOf, after: AfterQuery = None, limit: LimitQuery = 20) -> Response:
-    page, more = page_of(garden.list(ModelJobFolder), after, limit, lambda job: job.id)
+    page, more = garden.page(ModelJobFolder, after, limit)
     now = time.time()
     return json_answer(list_body((_shown(garden, job, now) for job in page), has_more=more))
 
@@ -51,9 +51,8 @@ def show(request: Request, garden: GardenOf, job_id: str) -> Response:
 def stop(garden: GardenOf, caller: CallerOf, job_id: str) -> Response:
     folder = garden.find(ModelJobFolder, job_id)
     with as_conflict():
-        result = operations.request_stop(folder, requester(caller), patience=2.0)
-    record = {"object": "request", "id": folder.id, "request": result.request, "seen": result.acknowledged}
-    return json_answer(record, 202)
+        result = operations.request_stop(folder, requester(caller), patience=PATIENCE)
+    return json_answer(request_record(result), 202)
 
 
 @router.delete(

@@ -20,7 +20,7 @@ from mg_tui.api.garden import CallerOf, Garden, GardenOf, requester
 from mg_tui.api.job_creation import create_job, read_order
 from mg_tui.api.jobs import KeyHeader
 from mg_tui.api.openai_records import EVENT_PREFIX, PAUSED_BY, checkpoint_record, event_record, is_shown, job_record
-from mg_tui.api.resources import LimitQuery, json_answer, list_body
+from mg_tui.api.resources import PATIENCE, LimitQuery, json_answer, list_body
 from mg_tui.api.uploads import UploadStore
 from mg_tui.core.events import Event
 from mg_tui.core.spec import TrainingSpec
@@ -103,7 +103,7 @@ def checkpoints(garden: GardenOf, job_id: str, after: AfterId = None, limit: Lim
 def cancel(garden: GardenOf, caller: CallerOf, job_id: str) -> Response:
     folder = _folder(garden, job_id)
     with as_conflict():
-        operations.request_stop(folder, requester(caller), patience=2.0)
+        operations.request_stop(folder, requester(caller), patience=PATIENCE)
     return json_answer(job_record(garden, summarize_run(folder)))
 
 
@@ -118,7 +118,7 @@ def pause(garden: GardenOf, caller: CallerOf, job_id: str) -> Response:
         if summarize_run(folder).state is RunState.QUEUED:
             set_held(folder, True)
         else:
-            operations.request_stop(folder, requester(caller, PAUSED_BY), patience=2.0)
+            operations.request_stop(folder, requester(caller, PAUSED_BY), patience=PATIENCE)
     return json_answer(job_record(garden, summarize_run(folder)))
 
 

@@ -12,6 +12,7 @@ from mg_tui.api.access import NATIVE
 from mg_tui.api.garden import Garden
 from mg_tui.core.events import json_safe
 from mg_tui.runs.evaluations import EvaluationFolder
+from mg_tui.runs.operations import RequestResult
 from mg_tui.runs.queue import find_in_queue
 from mg_tui.runs.run_records import evaluation_record, run_record, summary_record
 from mg_tui.runs.state import RunState
@@ -19,6 +20,7 @@ from mg_tui.runs.store import RunSummary
 
 ItemT = TypeVar("ItemT")
 MAX_PAGE: Final = 200
+PATIENCE: Final = 2.0  # seconds that a request waits for the worker's word
 _MAX_AFTER: Final = 400
 
 LimitQuery = Annotated[int, Query(ge=1, le=MAX_PAGE, description="The most items of a page.")]
@@ -44,6 +46,11 @@ def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None
     """A value as JSON; NaN and infinities as text, as in the journal."""
     text = json.dumps(json_safe(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
     return Response(text.encode("utf-8", "backslashreplace"), status, headers, media_type=JSONResponse.media_type)
+
+
+def request_record(result: RequestResult) -> dict[str, Any]:
+    """What was asked of a run or other work, and whether its worker has seen it."""
+    return {"object": "request", "id": result.folder.id, "request": result.request, "seen": result.acknowledged}
 
 
 def job_listed(garden: Garden, run: RunSummary, now: float) -> dict[str, Any]:

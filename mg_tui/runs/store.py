@@ -247,6 +247,11 @@ def list_running(home: Path, kind: type[RunFolder] = RunFolder) -> list[RunSumma
     return [run for run in found if run.state is RunState.RUNNING]
 
 
+def list_active(home: Path) -> list[RunSummary]:
+    """Every run under `home` that is running or queued, newest first."""
+    return [run for run in list_runs(home) if run.state in (RunState.RUNNING, RunState.QUEUED)]
+
+
 def summarize_run(folder: RunFolder) -> RunSummary:
     """One run, from its whole journal; a read error becomes its `problem`."""
     return _summarize(RunWatch(folder), None, read_annotations(folder))

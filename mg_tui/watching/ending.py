@@ -9,7 +9,7 @@ from typing import Final
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.result_place import result_folder
 from mg_tui.runs.state import RunState
-from mg_tui.runs.store import list_runs
+from mg_tui.runs.store import list_active
 from mg_tui.runs.view import RunView
 from mg_tui.runs.watch_request import CANCEL_FILE, WatchRequest
 from mg_tui.watching.messages import MessageWriter, RunMessage
@@ -97,7 +97,7 @@ class Ending:
     def _reason_to_wait(self, state: RunState, *, synced: bool) -> str | None:
         if self._request.sync is not None and not synced:
             return "waits until everything is copied"
-        active = [run.id for run in list_runs(self._folder.home) if run.state in (RunState.RUNNING, RunState.QUEUED)]
+        active = [run.id for run in list_active(self._folder.home)]
         return (
             f"waits for {active[0]}" + (f" and {len(active) - 1} more" if len(active) > 1 else "") if active else None
         )

@@ -10,8 +10,7 @@ from typing import Any, Final
 from mg_tui.core.text import one_line
 from mg_tui.runs.cost import default_currency
 from mg_tui.runs.folder import RunFolder
-from mg_tui.runs.state import RunState
-from mg_tui.runs.store import list_runs
+from mg_tui.runs.store import list_active
 from mg_tui.runs.view import RunView
 from mg_tui.watching.health import IDLE_SECONDS, SAMPLE_SECONDS, SampleGpus, are_idle
 from mg_tui.watching.messages import MessageWriter, RunMessage
@@ -85,7 +84,7 @@ class IdleMachine:
 
     def _another_run(self) -> bool:
         """Whether another run of this home is active: the end of that one is the one that counts."""
-        return any(run.state in (RunState.RUNNING, RunState.QUEUED) for run in list_runs(self._folder.home))
+        return bool(list_active(self._folder.home))
 
 
 def _billed(prices: Mapping[str, Any], environ: Mapping[str, str]) -> str | None:

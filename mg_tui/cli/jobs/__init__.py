@@ -4,10 +4,9 @@ import time
 
 import click
 
-from mg_tui.cli.runs.common import print_json, print_log_line
+from mg_tui.cli.runs.common import print_json, print_log_line, stop_all
 from mg_tui.config import Settings
 from mg_tui.core.program import runnable
-from mg_tui.core.text import printable
 
 _JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _ID_ARGUMENT = click.argument("job", metavar="ID")
@@ -98,18 +97,10 @@ def watch(ctx: click.Context, job: str) -> None:
 @click.pass_obj
 def stop(settings: Settings, job: tuple[str, ...], as_json: bool) -> None:
     """Stop jobs. What they wrote in part is removed; files that a push has sent are not sent again."""
-    from mg_tui.runs import control, operations
     from mg_tui.runs.model_jobs import ModelJobFolder
     from mg_tui.runs.store import find_run
 
-    folders = dict.fromkeys(find_run(settings.home, ref, ModelJobFolder) for ref in job)
-    receipts = [operations.request_stop(folder, control.requester("cli")) for folder in folders]
-    if as_json:
-        print_json([{"id": each.folder.id, "request": each.request, "seen": each.acknowledged} for each in receipts])
-        return
-    for receipt in receipts:
-        said = "acknowledged" if receipt.acknowledged else "requested; not acknowledged yet"
-        click.echo(f"stop {printable(receipt.folder.id)}: {said}", err=True)
+    stop_all([find_run(settings.home, ref, ModelJobFolder) for ref in job], as_json=as_json)
 
 
 @jobs.command()

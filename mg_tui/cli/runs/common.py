@@ -11,8 +11,9 @@ from mg_tui.core.program import runnable
 from mg_tui.core.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from mg_tui.runs.folder import RunFolder
     from mg_tui.runs.store import RunSummary
 
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -32,6 +33,19 @@ def print_log_line(line: str) -> None:
     from mg_tui.runs.worker_log import strip_terminal_codes
 
     click.echo(printable(strip_terminal_codes(line)) if sys.stdout.isatty() else line)
+
+
+def stop_all(folders: "Iterable[RunFolder]", *, as_json: bool) -> None:
+    """Ask detached work to stop, each once, and print what was seen of it."""
+    from mg_tui.runs import control, operations
+
+    receipts = [operations.request_stop(folder, control.requester("cli")) for folder in dict.fromkeys(folders)]
+    if as_json:
+        print_json([{"id": each.folder.id, "request": each.request, "seen": each.acknowledged} for each in receipts])
+        return
+    for receipt in receipts:
+        said = "acknowledged" if receipt.acknowledged else "requested; not acknowledged yet"
+        click.echo(f"stop {printable(receipt.folder.id)}: {said}", err=True)
 
 
 def print_resume_hint(summaries: "Sequence[RunSummary]") -> None:

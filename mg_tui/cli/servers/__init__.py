@@ -1,14 +1,12 @@
 """`model-garden servers`: the servers of this home, as `runs` has the runs."""
 
-import sys
 import time
 
 import click
 
-from mg_tui.cli.runs.common import print_json
+from mg_tui.cli.runs.common import print_json, print_log_line, stop_all
 from mg_tui.config import Settings
 from mg_tui.core.program import runnable
-from mg_tui.core.text import printable
 
 _JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _ID_ARGUMENT = click.argument("server", metavar="ID")
@@ -75,12 +73,12 @@ def logs(settings: Settings, server: str, lines: int) -> None:
     """Show the server's log, and that of the program that answers."""
     from mg_tui.runs.servers import ServerFolder
     from mg_tui.runs.store import find_run
-    from mg_tui.runs.worker_log import read_tail, strip_terminal_codes
+    from mg_tui.runs.worker_log import read_tail
 
     folder = find_run(settings.home, server, ServerFolder)
     for file in sorted(folder.path.glob("*.log")):
         for line in read_tail(file, lines):
-            click.echo(printable(strip_terminal_codes(line)) if sys.stdout.isatty() else line)
+            print_log_line(line)
 
 
 @servers.command()
@@ -104,7 +102,6 @@ def watch(ctx: click.Context, server: str) -> None:
 @click.pass_obj
 def stop(settings: Settings, server: tuple[str, ...], every: bool, as_json: bool) -> None:
     """Stop servers. Requests under way are cut off."""
-    from mg_tui.runs import control, operations
     from mg_tui.runs.servers import ServerFolder, running_servers
     from mg_tui.runs.store import find_run
 
@@ -115,13 +112,7 @@ def stop(settings: Settings, server: tuple[str, ...], every: bool, as_json: bool
         if every
         else [find_run(settings.home, ref, ServerFolder) for ref in server]
     )
-    receipts = [operations.request_stop(folder, control.requester("cli")) for folder in dict.fromkeys(folders)]
-    if as_json:
-        print_json([{"id": each.folder.id, "request": each.request, "seen": each.acknowledged} for each in receipts])
-        return
-    for receipt in receipts:
-        said = "acknowledged" if receipt.acknowledged else "requested; not acknowledged yet"
-        click.echo(f"stop {printable(receipt.folder.id)}: {said}", err=True)
+    stop_all(folders, as_json=as_json)
 
 
 @servers.command()
