@@ -171,7 +171,8 @@ def test_a_resume_says_from_where_and_the_server_decides(box, there) -> None:
     # The synthetic run says in its journal that it has checkpoints, and has none: that machine looks.
     got = there("runs", "resume", ended(box, "stopped").id)
     assert got.exit_code == 1 and "no valid checkpoint" in str(got.exception)
-    assert "does not work with --server" in str(there("runs", "resume", "x", "--accept-spec").exception)
+    for given in (["--accept-spec"], ["--output-dir", "x"], ["--max-cost", "2"]):
+        assert f"{given[0]} does not work with --server" in str(there("runs", "resume", "x", *given).exception)
 
 
 @pytest.mark.parametrize("arguments", [("merge", "x"), ("runs", "wake"), ("runs", "fetch", "x"), ("doctor",), ("api",)])

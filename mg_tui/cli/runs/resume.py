@@ -62,6 +62,8 @@ def resume(
         if accept_spec or output_dir:
             flag = "--accept-spec" if accept_spec else "--output-dir"
             raise refuse_with_server(flag, "files of the server are not changed from here")
+        if max_cost is not None:
+            raise refuse_with_server("--max-cost", "what the run has cost is known where its prices are")
         folder = find_run(ctx.obj.home, run)
         ctx.exit(
             resume_there(
