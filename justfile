@@ -11,6 +11,11 @@ check:
     uv run lint-imports
     uv run python scripts/docs_reference.py --check
 
+# Secrets in the newest commit, known vulnerabilities of dependencies.
+audit:
+    uv run python scripts/audit.py secrets
+    uv run python scripts/audit.py dependencies
+
 # The tests, or those of a path: `just test tests/cli`.
 test *arguments:
     uv run pytest {{ arguments }}
