@@ -9,6 +9,7 @@ check:
     uv run ruff format --check .
     uv run mypy
     uv run lint-imports
+    uv run scripts/lint_scripts.sh
     uv run python scripts/docs_reference.py --check
 
 # The tests, or those of a path: `just test tests/cli`.
