@@ -20,6 +20,7 @@ from mg_tui.api import (
     models,
     openai_files,
     openai_jobs,
+    servers,
 )
 from mg_tui.api.access import NATIVE, OPENAI, RULES
 from mg_tui.api.document import make_document, operation_id
@@ -42,6 +43,7 @@ ROUTERS = (
     datasets.router,
     models.router,
     model_jobs.router,
+    servers.router,
     machine.router,
     openai_files.router,
     openai_jobs.router,

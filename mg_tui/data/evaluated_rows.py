@@ -6,6 +6,7 @@ response, and keeps what was there in a column `references`.
 
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -71,8 +72,11 @@ def write_evaluated_rows(
         cwd=cwd,
         cache=cache,
     )
-    loader, fields = RowLoader(source, options), source.detected_format.fields
-    with DatasetWriter(out, force=force, sources=[source.path]) as new:
+    fields = source.detected_format.fields
+    with (
+        closing(RowLoader(source, options)) as loader,
+        DatasetWriter(out, force=force, sources=[source.path]) as new,
+    ):
         rewriter = RowRewriter(source, options.make_resolver(source.base), new.path, (fields.text, fields.response))
         left = set(questions)
         for row in source.inner.rows():
