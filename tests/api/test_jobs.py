@@ -14,7 +14,7 @@ from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader, JournalWriter
 from mg_tui.runs.lock import RunLock
 from mg_tui.runs.store import RunSummarizer, summarize_run
-from mg_tui.runs.trash import list_trash
+from mg_tui.runs.trash import empty_trash, list_trash
 from tests.api.conftest import stop_everything, wait_for
 
 JOBS = "/api/v1/training/jobs"
@@ -211,6 +211,36 @@ def test_a_key_whose_server_died_continues_its_job(client, queued, settings, mon
     monkeypatch.chdir(made.parents[2] / "work")
     job = queued("key", name="a").json()
     assert job["id"] == made.name and job["state"] == "queued"
+
+
+def test_a_key_whose_job_was_deleted_creates_nothing(client, queued, settings) -> None:
+    """In the trash, restored from it, and after the trash was emptied."""
+    job = queued("key", name="a").json()["id"]
+    assert client.post(f"{JOBS}/{job}/stop").status_code == 202
+    assert client.delete(f"{JOBS}/{job}").status_code == 204
+    gone = queued("key", name="a")
+    assert (gone.status_code, gone.json()["type"]) == (410, "urn:model-garden:problem:job-deleted")
+    assert job in gone.json()["detail"] and "trash" in gone.json()["hint"]
+    assert client.post(f"/api/v1/training/trash/{job}/restore").status_code == 200
+    again = queued("key", name="a")
+    assert (again.status_code, again.json()["id"]) == (201, job)
+    assert client.delete(f"{JOBS}/{job}").status_code == 204
+    assert [run.id for run in empty_trash(settings.home)] == [job]
+    for _ in range(2):
+        gone = queued("key", name="a")
+        assert (gone.status_code, gone.json()["type"]) == (410, "urn:model-garden:problem:job-deleted")
+        assert "trash" not in gone.json()["hint"]
+    assert queued("key", name="b").status_code == 422
+    assert client.get(JOBS).json()["data"] == []
+    assert queued("other", name="a").json()["id"] != job
+
+
+def test_a_key_of_a_refused_request_is_free(queued) -> None:
+    refused = queued("key", dataset="data/other.jsonl")
+    assert refused.status_code == 422 and "does not exist" in refused.text
+    job = queued("key")
+    assert job.status_code == 201, job.text
+    assert queued("key").json()["id"] == job.json()["id"]
 
 
 def test_the_guides_names_and_ours_are_the_same(client, queued) -> None:
