@@ -380,4 +380,4 @@ def test_followers_get_events_together_and_hear_that_the_line_is_alive(make_run,
         feeds.close()
 
     with RunLock(folder.lock_file):
-        asyncio.run(follow())
+        asyncio.run(asyncio.wait_for(follow(), 60))
