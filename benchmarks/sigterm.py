@@ -183,6 +183,7 @@ def main() -> None:
     parser.add_argument("--print", action="store_true", dest="only_print", help="write no page")
     parser.add_argument("more", nargs="*", help="further options of train-vision, after --")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # its run ends with it
     if options.short:
         options.tries, options.only_print = 6, True
     model = options.work.absolute() / "models" / "mid-float32"
