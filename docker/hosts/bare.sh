@@ -3,43 +3,16 @@
 #
 #   docker/hosts/bare.sh [COMMAND ...]        the dashboard when left out; run it in the folder with your data
 #
-# Again while the container is up: another dashboard, or another command, in the same container.
+# Again, without a command: the container that is there is opened in another dashboard, or started if it has ended.
 #
-# IMAGE   the image; the variant for the machine's driver when left out
+# IMAGE   the image; when left out, the one that docker/build.sh made here for the machine's driver
 # NAME    of the container                                   garden
 # DATA    where runs are stored: a volume or a folder        the volume NAME-data
 # DRY_RUN=1 prints the command instead of running it.
 set -euo pipefail
 
 name=${NAME:-garden}
-keys=(--detach-keys 'ctrl-]')
-terminal=(--interactive)
-if [ -t 0 ] && [ -t 1 ]; then terminal+=(--tty); fi
-
-run() {
-    if [ "${DRY_RUN:-}" = 1 ]; then
-        printf '%q ' "$@"
-        echo
-    else
-        exec "$@"
-    fi
-}
-
-case $(docker container inspect --format '{{.State.Running}}' "$name" 2>/dev/null || true) in
-true)
-    run docker exec "${terminal[@]}" "${keys[@]}" "$name" model-garden "$@"
-    exit
-    ;;
-false)
-    if [ $# = 0 ]; then
-        run docker start --attach --interactive "${keys[@]}" "$name"
-        exit
-    fi
-    echo "bare.sh: the container $name has ended; \`docker rm $name\` makes room for another (runs are in its volume)" >&2
-    exit 2
-    ;;
-esac
-
+data=${DATA:-$name-data}
 driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1 | cut -d. -f1 || true)
 gpus=(--gpus all)
 if [ -z "$driver" ]; then
@@ -49,8 +22,30 @@ if [ -z "$driver" ]; then
 fi
 variant=cu13
 if [ "$driver" -lt 580 ]; then variant=cu12; fi
-image=${IMAGE:-ghcr.io/OWNER/model-garden-tui:VERSION-$variant}
+image=${IMAGE:-model-garden-tui:$variant}
 
-run docker run "${terminal[@]}" --name "$name" "${keys[@]}" "${gpus[@]}" --shm-size 8g --read-only --tmpfs /tmp \
-    --restart on-failure --env MODEL_GARDEN_RUNS_RESUME_INTERRUPTED=true --env HF_TOKEN \
-    --volume "${DATA:-$name-data}:/data" --volume "$PWD:/work" "$image" "$@"
+command=(
+    docker run -it --name "$name" --detach-keys 'ctrl-]' "${gpus[@]}" --shm-size 8g --read-only --tmpfs /tmp
+    --restart on-failure --env MODEL_GARDEN_RUNS_RESUME_INTERRUPTED=true --env HF_TOKEN
+    --volume "$data:/data" --volume "$PWD:/work" "$image" "$@"
+)
+there=$(docker inspect --type container --format '{{.State.Running}}' "$name" 2>/dev/null || true)
+if [ -n "$there" ] && [ $# -gt 0 ]; then
+    echo "bare.sh: there is a container $name, whose command is fixed; its runs are in $data:" >&2
+    echo "  docker stop -t 180 $name; docker rm $name      then this command again" >&2
+    echo "  docker exec -it $name model-garden $*      beside what it does, if it is up" >&2
+    exit 2
+elif [ "$there" = true ]; then
+    command=(docker exec -it --detach-keys 'ctrl-]' "$name" model-garden)
+elif [ -n "$there" ]; then
+    command=(docker start -ai --detach-keys 'ctrl-]' "$name")
+elif [ -z "${IMAGE:-}" ] && [ "${DRY_RUN:-}" != 1 ] && ! docker image inspect "$image" >/dev/null 2>&1; then
+    echo "bare.sh: $image is not here: build it (CUDA=$variant docker/build.sh), or name a published one in IMAGE" >&2
+    exit 2
+fi
+if [ "${DRY_RUN:-}" = 1 ]; then
+    printf '%q ' "${command[@]}"
+    echo
+else
+    exec "${command[@]}"
+fi

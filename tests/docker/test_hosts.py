@@ -121,6 +121,8 @@ def test_vast_gets_the_key_and_keeps_the_entry_point(tmp_path: Path) -> None:
     assert done.returncode == 0 and "vastai create instance 123" in done.stdout
     assert "AAAAC3Nz" in done.stdout and done.stdout.rstrip().endswith("--args")
     assert _dry("vast.sh", "123").returncode == 2  # no key
+    unnamed = _dry("vast.sh", "123", str(key), DRY_RUN="")
+    assert unnamed.returncode == 2 and "IMAGE=" in unnamed.stderr  # the template's name is no image
 
 
 @pytest.mark.parametrize(("driver", "variant"), [("580.65.06", "cu13"), ("550.54.14", "cu12")])
@@ -129,27 +131,33 @@ def test_the_variant_follows_the_driver(tmp_path: Path, driver: str, variant: st
     program.write_text(f"#!/bin/sh\necho {driver}\n")
     program.chmod(0o755)
     done = _dry("bare.sh", "demo", PATH=f"{tmp_path}:{os.environ['PATH']}")
-    assert done.returncode == 0 and f"VERSION-{variant} demo" in done.stdout and "--gpus all" in done.stdout
+    assert done.returncode == 0 and f"model-garden-tui:{variant} demo" in done.stdout and "--gpus all" in done.stdout
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\nexit 1\n")  # no container, no image
+    docker.chmod(0o755)
+    absent = _dry("bare.sh", PATH=f"{tmp_path}:{os.environ['PATH']}", DRY_RUN="")
+    assert absent.returncode == 2 and f"CUDA={variant} docker/build.sh" in absent.stderr
 
 
-def _docker_that_knows(folder: Path, running: str) -> str:
-    """A PATH whose docker says this of every container."""
-    program = folder / "docker"
-    program.write_text(f"#!/bin/sh\necho {running}\n")
-    program.chmod(0o755)
-    return f"{folder}:{os.environ['PATH']}"
-
-
-def test_a_second_call_goes_into_the_container_that_is_there(tmp_path: Path) -> None:
-    up = _dry("bare.sh", "runs", "list", PATH=_docker_that_knows(tmp_path, "true"))
-    assert up.returncode == 0 and re.fullmatch(
-        r"docker exec --interactive .*garden model-garden runs list \n", up.stdout
-    )
-    path = _docker_that_knows(tmp_path, "false")
-    again = _dry("bare.sh", PATH=path)
-    assert again.returncode == 0 and again.stdout.startswith("docker start --attach --interactive ")
-    other = _dry("bare.sh", "demo", PATH=path)
-    assert other.returncode == 2 and "`docker rm garden`" in other.stderr
+@pytest.mark.parametrize(
+    ("running", "arguments", "command"),
+    [
+        ("true", [], "docker exec -it --detach-keys ctrl-] garden model-garden"),
+        ("false", [], "docker start -ai --detach-keys ctrl-] garden"),
+        ("false", ["demo"], None),
+    ],
+)
+def test_the_script_for_own_machines_opens_the_container_that_is_there(
+    tmp_path: Path, running: str, arguments: list[str], command: str | None
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text(f'#!/bin/sh\n[ "$1" = inspect ] && echo {running}\n')
+    docker.chmod(0o755)
+    done = _dry("bare.sh", *arguments, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    if command is None:
+        assert done.returncode == 2 and "there is a container garden" in done.stderr
+    else:
+        assert (done.returncode, done.stdout.strip().replace("\\", "")) == (0, command)
 
 
 def test_runs_can_be_kept_in_a_folder() -> None:
