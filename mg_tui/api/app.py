@@ -22,6 +22,7 @@ from mg_tui.api import (
     models,
     openai_files,
     openai_jobs,
+    servers,
 )
 from mg_tui.api.access import NATIVE, OPENAI, RULES
 from mg_tui.api.errors import install_error_handlers
@@ -43,6 +44,7 @@ ROUTERS = (
     datasets.router,
     models.router,
     model_jobs.router,
+    servers.router,
     machine.router,
     openai_files.router,
     openai_jobs.router,

@@ -10,6 +10,7 @@ from mg_tui.api.examples import ERRORS, EXAMPLES, REQUESTS
 from mg_tui.core.evaluation_spec import EvaluationSpec
 from mg_tui.core.options import Option, options_of
 from mg_tui.core.request_body import GROUP, MODEL_TYPE, MODEL_TYPES
+from mg_tui.core.serve_spec import ServeSpec
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.gate import openai_error, problem
 from mg_tui.gate.refusals import PROBLEM_TYPE
@@ -114,6 +115,16 @@ def model_job_body(kind: type[BaseModel], example: str) -> dict[str, Any]:
     own = {"model": _TEXT, "name": {"type": ["string", "null"]}}
     required = ["model", *(opt.name for opt in options_of(kind) if opt.required)]
     return _request({**schema, "properties": {**schema["properties"], **own}, "required": required}, REQUESTS[example])
+
+
+def serve_body() -> dict[str, Any]:
+    """The body of a new server."""
+    schema = body_schema(ServeSpec)
+    models = {"type": ["array", "string"], "items": _TEXT, "description": "Each MODEL or NAME=MODEL."}
+    own = {"models": models, "name": {"type": ["string", "null"]}, "gpus": LAUNCH_PROPERTIES["gpus"]}
+    return _request(
+        {**schema, "properties": {**schema["properties"], **own}, "required": ["models"]}, REQUESTS["serve"]
+    )
 
 
 def fine_tuning_body() -> dict[str, Any]:

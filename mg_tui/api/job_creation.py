@@ -97,6 +97,22 @@ def split_launch_fields(body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     return {"gpus": requested, "queue": in_queue is not False, "preset": preset}, rest
 
 
+def read_gpus(body: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The devices that a body names in `gpus`; None for any.
+
+    Raises:
+        ApiError: it is no text (422).
+        UsageError, EnvironmentProblem: there is no such device.
+    """
+    gpus = body.get("gpus")
+    if gpus is not None and not isinstance(gpus, str):
+        raise ApiError(422, "invalid-options", "gpus: give nvidia-smi indices as text (0,1), any, or cpu")
+    requested = None if gpus is None else devices.parse_devices(gpus)
+    if requested is not None:
+        devices.require_devices(requested, devices.find_devices())
+    return requested
+
+
 def require_allowed(garden: Garden, caller: Caller, spec: TrainingSpec) -> None:
     """Refuse what this caller may not do with a spec: paths outside the roots, code from a checkpoint, trackers,
     messages, copies and commands.

@@ -1,6 +1,7 @@
 """Jobs over the API: lists, pages, what a job has, and what is refused."""
 
 import json
+import time
 
 import pytest
 
@@ -9,7 +10,7 @@ from mg_tui.runs.annotations import set_note, set_tags
 from mg_tui.runs.caller_bounds import CallerBounds, read_caller_bounds
 from mg_tui.runs.devices import DeviceLocks
 from mg_tui.runs.folder import RunFolder
-from mg_tui.runs.journal import JournalWriter
+from mg_tui.runs.journal import JournalReader, JournalWriter
 from mg_tui.runs.store import RunSummarizer, summarize_run
 from mg_tui.runs.trash import list_trash
 from tests.api.conftest import stop_everything, wait_for
@@ -278,3 +279,27 @@ def test_a_job_restarts_from_the_beginning_in_the_queue(client, make_run, queued
     assert answer.status_code == 202, answer.text
     assert answer.json()["state"] == "queued"
     assert wait_for(lambda: summarize_run(stopped).state.value == "queued")
+
+
+def test_a_job_that_cost_what_it_may_resumes_with_another_limit(client, make_run, queued, monkeypatch) -> None:
+    stopped = make_run(end=None, device="cpu", max_cost=1.0)
+    time.sleep(0.02)
+    with JournalWriter(stopped.journal_file) as journal:
+        journal.write("stopped", step=3, by="me")
+    resume = f"{JOBS}/{stopped.id}/resume"
+    without = client.post(resume, json={"from_start": True, "max_cost": 5})
+    assert without.status_code == 409 and "without a price" in without.json()["detail"]
+    monkeypatch.setenv("MODEL_GARDEN_COST_PER_HOUR", "1000000")
+    spent = client.post(resume, json={"from_start": True})
+    assert spent.status_code == 409 and "and may cost" in spent.json()["detail"]
+    for bad in (0, -1, "5", "inf", True):
+        refused = client.post(resume, json={"from_start": True, "max_cost": bad})
+        assert refused.status_code == 422 and refused.json()["errors"][0]["pointer"] == "/max_cost", bad
+    infinite = b'{"from_start": true, "max_cost": 1e999}'
+    assert client.post(resume, content=infinite, headers={"Content-Type": "application/json"}).status_code == 422
+    assert stopped.read_spec().max_cost == 1.0
+    resumed = client.post(resume, json={"from_start": True, "max_cost": 1e9})
+    assert resumed.status_code == 202 and resumed.json()["state"] == "queued", resumed.text
+    assert resumed.json()["spec"]["max_cost"] == stopped.read_spec().max_cost == 1e9
+    [accepted] = [event for event in JournalReader(stopped.journal_file).read_new() if event.kind == "spec_accepted"]
+    assert "api" in str(accepted.data["by"])

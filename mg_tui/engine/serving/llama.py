@@ -16,6 +16,7 @@ from mg_tui.engine.serving.proof import ExpectedAnswers
 from mg_tui.engine.serving.reference import ask_reference
 from mg_tui.engine.serving.upstream import UpstreamEngine, UpstreamModel
 from mg_tui.engine.serving.upstream_process import start_upstream
+from mg_tui.runs.caller_bounds import CallerBounds
 from mg_tui.runs.llama_cpp import SERVER, find_llama_server
 from mg_tui.runs.result_metadata import METADATA_FILE
 from mg_tui.runs.servers import ServerFolder
@@ -35,6 +36,7 @@ def start_llama(
     cwd: Path,
     home: Path,
     cache: Path,
+    bounds: CallerBounds | None = None,
 ) -> tuple[UpstreamEngine, list[ExpectedAnswers]]:
     """Start llama-server with the server's file, after the run it is from was asked what it has to answer.
 
@@ -55,7 +57,7 @@ def start_llama(
         # Before it starts, in a process of its own: its end gives back the memory that llama-server is going to take.
         phase("asking the trained model")
         with stopper.interruptible():
-            expected = expected_of_file(spec, called, cwd=cwd, home=home, cache=cache)
+            expected = expected_of_file(spec, called, cwd=cwd, home=home, cache=cache, bounds=bounds)
     phase("starting llama-server", file.name)
     process, key = start_upstream(
         lambda port: llama_command(spec, program, files, facts, port),
@@ -69,14 +71,16 @@ def start_llama(
     return engine, expected
 
 
-def expected_of_file(spec: ServeSpec, name: str, *, cwd: Path, home: Path, cache: Path) -> list[ExpectedAnswers]:
+def expected_of_file(
+    spec: ServeSpec, name: str, *, cwd: Path, home: Path, cache: Path, bounds: CallerBounds | None = None
+) -> list[ExpectedAnswers]:
     """What a .gguf file has to answer: what the run answers that `model_garden.json` beside it names."""
     run = read_facts(expand_user(split_served(spec.models[0])[1]).parent).get("run")
     if not isinstance(run, str):
         return [ExpectedAnswers(name, why="no model_garden.json beside the file says which run it is from")]
     reference = spec.model_copy(update={"models": (f"{name}={run}",), "engine": "builtin", "mmproj": None})
     try:
-        return ask_reference(reference, cwd=cwd, home=home, cache=cache)
+        return ask_reference(reference, cwd=cwd, home=home, cache=cache, bounds=bounds)
     except GardenError as error:
         return [ExpectedAnswers(name, why="; ".join(part for part in (error.what, error.why) if part))]
 

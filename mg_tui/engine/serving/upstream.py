@@ -31,6 +31,7 @@ from mg_tui.engine.serving.answering import (
 )
 from mg_tui.engine.serving.upstream_process import UpstreamProcess
 
+_SEEDS: Final = 2**31 - 1
 # What llama-server and vLLM say of a prompt that is longer than the context.
 _TOO_LONG: Final = ("available context size", "maximum context length", "maximum model length", "max_model_len")
 
@@ -165,7 +166,8 @@ class UpstreamEngine:
             **model.extra,
         }
         if sampling.seed is not None:
-            body["seed"] = sampling.seed
+            # llama-server has seeds of 32 bits, the largest of which means any; vLLM's have a sign.
+            body["seed"] = sampling.seed % _SEEDS
         if task.stop:
             body["stop"] = list(task.stop)
         return body

@@ -98,9 +98,10 @@ def train(garden: Garden, tiny: Path, rows: Path) -> Path:
     config = json.loads((base / "config.json").read_text())
     config["vision_config"]["window_size"] = 112
     (base / "config.json").write_text(json.dumps(config))
-    values = {"base-model": base, "dataset": rows, "eval-dataset": rows, "output-dir": garden.home / "mine"}
-    values |= {"max-pixels": 12544, "epochs": 100, "batch-size": ROWS, "learning-rate": 3e-3, "lora-r": 16}
-    values |= {"save-steps": 10_000, "eval-steps": 10_000, "text-field": "question", "gradient-accumulation-steps": 1}
+    values: dict[str, Any] = {"base-model": base, "dataset": rows, "eval-dataset": rows}
+    values |= {"output-dir": garden.home / "mine", "max-pixels": 12544, "epochs": 100, "batch-size": ROWS}
+    values |= {"learning-rate": 3e-3, "lora-r": 16, "save-steps": 10_000, "eval-steps": 10_000}
+    values |= {"text-field": "question", "gradient-accumulation-steps": 1}
     garden.run("train-vision", *(word for name, value in values.items() for word in (f"--{name}", value)))
     return garden.home / "mine"
 
