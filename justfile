@@ -9,7 +9,13 @@ check:
     uv run ruff format --check .
     uv run mypy
     uv run lint-imports
+    uv run scripts/lint_scripts.sh
     uv run python scripts/docs_reference.py --check
+
+# Secrets in the newest commit, known vulnerabilities of dependencies.
+audit:
+    uv run python scripts/audit.py secrets
+    uv run python scripts/audit.py dependencies
 
 # The tests, or those of a path: `just test tests/cli`.
 test *arguments:

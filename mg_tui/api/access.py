@@ -16,6 +16,8 @@ _EVALUATIONS: Final = f"{NATIVE}/evaluations"
 _EVALUATION: Final = f"{_EVALUATIONS}/{{evaluation_id}}"
 _MODEL_JOBS: Final = f"{NATIVE}/models/jobs"
 _MODEL_JOB: Final = f"{_MODEL_JOBS}/{{job_id}}"
+_SERVERS: Final = f"{NATIVE}/models/servers"
+_SERVER: Final = f"{_SERVERS}/{{server_id}}"
 _TUNING: Final = f"{OPENAI}/fine_tuning/jobs"
 _TUNING_JOB: Final = f"{_TUNING}/{{job_id}}"
 
@@ -64,11 +66,16 @@ API_RULES: Final = (
     AccessRule("POST", f"{NATIVE}/datasets/check", "run"),
     AccessRule("POST", f"{NATIVE}/datasets/tokens", "run"),
     AccessRule("GET", f"{NATIVE}/models", "read"),
-    *(AccessRule("POST", f"{NATIVE}/models/{verb}", "run") for verb in ("generate", "merge", "export")),
+    *(AccessRule("POST", f"{NATIVE}/models/{verb}", "run") for verb in ("generate", "merge", "export", "serve")),
     AccessRule("GET", _MODEL_JOBS, "read"),
     AccessRule("GET", _MODEL_JOB, "read"),
     AccessRule("DELETE", _MODEL_JOB, "run"),
     AccessRule("POST", f"{_MODEL_JOB}/stop", "run"),
+    AccessRule("GET", _SERVERS, "read"),
+    AccessRule("GET", _SERVER, "read"),
+    AccessRule("GET", f"{_SERVER}/logs", "read"),
+    AccessRule("DELETE", _SERVER, "run"),
+    AccessRule("POST", f"{_SERVER}/stop", "run"),
     AccessRule("GET", f"{NATIVE}/devices", "read"),
     AccessRule("GET", f"{NATIVE}/devices/sample", "read"),
     AccessRule("POST", f"{NATIVE}/estimate", "read"),

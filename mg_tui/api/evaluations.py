@@ -11,6 +11,7 @@ from mg_tui.api import docs
 from mg_tui.api.access import NATIVE
 from mg_tui.api.errors import ApiError, as_conflict, spec_problem
 from mg_tui.api.garden import CallerOf, Garden, GardenOf, requester
+from mg_tui.api.job_creation import read_gpus
 from mg_tui.api.jobs import KeyHeader
 from mg_tui.api.resources import (
     PATIENCE,
@@ -29,7 +30,7 @@ from mg_tui.core.options import options_of
 from mg_tui.core.request_body import read_spec_body
 from mg_tui.gate import Caller
 from mg_tui.gate.tokens import includes
-from mg_tui.runs import devices, launch, operations
+from mg_tui.runs import launch, operations
 from mg_tui.runs.evaluations import EvaluationFolder, resume_evaluation
 from mg_tui.runs.folder import new_run_id
 from mg_tui.runs.remove import remove_run
@@ -51,7 +52,7 @@ def list_evaluations(garden: GardenOf, after: AfterQuery = None, limit: LimitQue
     "",
     status_code=201,
     summary="Start an evaluation",
-    responses=docs.answers("evaluation", 400, 401, 403, 409, 422, status=201),
+    responses=docs.answers("evaluation", 400, 401, 403, 409, 410, 422, status=201),
     openapi_extra=docs.evaluation_body(),
 )
 def create(
@@ -86,12 +87,7 @@ def create(
 
 
 def _read_order(garden: Garden, caller: Caller, body: dict[str, Any]) -> tuple[tuple[str, ...] | None, EvaluationSpec]:
-    gpus = body.get("gpus")
-    if gpus is not None and not isinstance(gpus, str):
-        raise ApiError(422, "invalid-options", "gpus: give nvidia-smi indices as text (0,1), any, or cpu")
-    requested = None if gpus is None else devices.parse_devices(gpus)
-    if requested is not None:
-        devices.require_devices(requested, devices.find_devices())
+    requested = read_gpus(body)
     given = read_spec_body(EvaluationSpec, {name: value for name, value in body.items() if name != "gpus"})
     try:
         spec = EvaluationSpec.parse(given.values)

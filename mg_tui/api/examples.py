@@ -25,6 +25,7 @@ REQUESTS: Final[Mapping[str, Any]] = {
     "evaluation": {"model": _ID, "dataset": "./data/held_out.jsonl", "compare": "base", "limit": 200},
     "merge": {"model": "./models/mine", "output": "./models/mine-merged"},
     "export": {"model": "./models/mine", "output": "./exports/mine", "format": "vllm"},
+    "serve": {"models": ["receipts=./models/mine"], "port": 8080},
     "check": {"dataset": "./data/vision_dataset.jsonl", "base_model": "tiny"},
     "tokens": {"dataset": "./data/vision_dataset.jsonl", "base_model": "tiny", "row": 1},
     "fine_tuning_job": {
@@ -83,6 +84,21 @@ _MODEL_JOB: Final[Mapping[str, Any]] = {
     "error": None,
     "result": None,
 }
+_SERVER: Final[Mapping[str, Any]] = {
+    "object": "server",
+    "id": "20261130-210000-t5mw",
+    "state": "running",
+    "phase": "serving",
+    "models": ["receipts"],
+    "url": "http://127.0.0.1:8080/v1",
+    "engine": "builtin",
+    "requests": 128,
+    "requests_per_second": 1.5,
+    "latency_seconds": 0.42,
+    "first_token_seconds": 0.08,
+    "proof": {"receipts": {"outcome": "alike", "rows": 4, "alike": 4}},
+    "error": None,
+}
 _CHECKPOINT: Final = {"step": 200, "path": "checkpoints/step-000200", "bytes": 52428800, "eval_loss": 0.9, "best": True}
 
 _ANSWERS: Final[Mapping[str, Any]] = {
@@ -113,6 +129,8 @@ _ANSWERS: Final[Mapping[str, Any]] = {
     "model_list": _page({"object": "model", "id": "/work/models/vision-model-1", "kind": "adapter", "run": _ID}),
     "model_job": dict(_MODEL_JOB),
     "model_job_list": _page(dict(_MODEL_JOB)),
+    "server": dict(_SERVER),
+    "server_list": _page(dict(_SERVER)),
     "engine_events": 'event: progress\ndata: {"done":1,"total":2}\n\nevent: result\ndata: {"text":"A cat"}\n\n',
     "device_list": _page({"object": "device", "name": "0", "used_by": None}),
     "device_sample": {

@@ -21,6 +21,7 @@ from mg_tui.runs.caller_bounds import CallerBounds
 from mg_tui.runs.evaluations import EvaluationFolder
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.model_jobs import ModelJobFolder
+from mg_tui.runs.servers import ServerFolder
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunStore, RunSummary
 
@@ -53,7 +54,8 @@ class Garden:
         self.job_changes: JobChanges
         self.changes: PageChanges
         self.followed = FollowedRuns()
-        self._stores = {kind: RunStore(settings.home, kind) for kind in (RunFolder, EvaluationFolder, ModelJobFolder)}
+        kinds = (RunFolder, EvaluationFolder, ModelJobFolder, ServerFolder)
+        self._stores = {kind: RunStore(settings.home, kind) for kind in kinds}
         self._lock = threading.Lock()
         self._engines = threading.Semaphore(_ENGINES_AT_ONCE)
         self._checks = threading.Semaphore(_CHECKS_AT_ONCE)
@@ -74,7 +76,7 @@ class Garden:
         return self.paths.bounds(own_tokens=self.own_tokens)
 
     def list(self, kind: type[RunFolder]) -> list[RunSummary]:
-        """Every run, evaluation or job, newest first."""
+        """Every run, evaluation, job or server, newest first."""
         with self._lock:
             return self._stores[kind].refresh()
 
@@ -93,7 +95,7 @@ class Garden:
         return {run.view.pid: run.id for run in running if run.view.pid is not None}
 
     def find(self, kind: type[FolderT], name: str) -> FolderT:
-        """The folder of a run, an evaluation or a job by its whole id.
+        """The folder of a run, an evaluation, a job or a server by its whole id.
 
         Raises:
             ApiError: there is none (404).

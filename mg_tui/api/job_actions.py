@@ -18,6 +18,7 @@ from mg_tui.core.errors import SpecError
 from mg_tui.core.request_body import read_spec_body
 from mg_tui.core.spec import TrainingSpec
 from mg_tui.runs import devices, operations, queue
+from mg_tui.runs.cost import RESUMED_MAX_COST_HELP
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.store import summarize_run
 
@@ -46,6 +47,9 @@ class ResumeBody(BaseModel):
         default=None, description="Training processes from now on, one a GPU.", ge=1, le=256, strict=True
     )
     queue: bool = Field(default=True, description="Wait in the queue for a free device.", strict=True)
+    max_cost: float | None = Field(
+        default=None, description=RESUMED_MAX_COST_HELP, gt=0, allow_inf_nan=False, strict=True
+    )
 
 
 class MoveBody(BaseModel):
@@ -105,6 +109,7 @@ def resume(
             from_start=wanted.from_start,
             at=wanted.at,
             processes=wanted.processes,
+            max_cost=wanted.max_cost,
         )
     return _shown(garden, folder, 202)
 
@@ -113,7 +118,7 @@ def resume(
     "/rerun",
     status_code=201,
     summary="Start a new job from this one's options",
-    responses=docs.answers("job", 400, 401, 403, 404, 409, 422, status=201),
+    responses=docs.answers("job", 400, 401, 403, 404, 409, 410, 422, status=201),
     openapi_extra=docs.rerun_body(),
 )
 def rerun(

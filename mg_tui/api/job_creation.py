@@ -21,7 +21,6 @@ from mg_tui.runs.folder import RunFolder, new_run_id
 from mg_tui.runs.queue import restart_waiters
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import summarize_run
-from mg_tui.runs.trash import list_trash
 
 if TYPE_CHECKING:
     from mg_tui.preflight.checks import PreflightResult
@@ -97,6 +96,22 @@ def split_launch_fields(body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     return {"gpus": requested, "queue": in_queue is not False, "preset": preset}, rest
 
 
+def read_gpus(body: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The devices that a body names in `gpus`; None for any.
+
+    Raises:
+        ApiError: it is no text (422).
+        UsageError, EnvironmentProblem: there is no such device.
+    """
+    gpus = body.get("gpus")
+    if gpus is not None and not isinstance(gpus, str):
+        raise ApiError(422, "invalid-options", "gpus: give nvidia-smi indices as text (0,1), any, or cpu")
+    requested = None if gpus is None else devices.parse_devices(gpus)
+    if requested is not None:
+        devices.require_devices(requested, devices.find_devices())
+    return requested
+
+
 def require_allowed(garden: Garden, caller: Caller, spec: TrainingSpec) -> None:
     """Refuse what this caller may not do with a spec: paths outside the roots, code from a checkpoint, trackers,
     messages, copies and commands.
@@ -132,7 +147,7 @@ def create_job(garden: Garden, caller: Caller, order: JobOrder, *, key: str | No
     """Check an order and start or queue its run, once for each key.
 
     Raises:
-        ApiError: see `IdempotencyKeys.claim`; 410, the job of this key was deleted.
+        ApiError: see `IdempotencyKeys.claim`.
         GardenError: a check failed; no run was created.
     """
     with garden.keys.claim(
@@ -149,8 +164,6 @@ def _create(garden: Garden, order: JobOrder, run_id: str) -> RunFolder:
     from mg_tui.preflight.checks import run_preflight
 
     spec, settings, cwd = order.spec, garden.settings, order.cwd
-    if _was_removed(garden, run_id):
-        raise ApiError(410, "job-deleted", f"The job {run_id} of this Idempotency-Key was deleted.")
     check_process_count(spec.processes, order.gpus, devices.find_devices())
     launch.check_output_dir(spec, cwd=cwd)
     checked = run_preflight(spec, settings, cwd=cwd, policy=garden.paths.policy)
@@ -168,10 +181,6 @@ def _require_inside(checked: "PreflightResult") -> None:
         for problem in dataset.problems if dataset is not None else ():
             if OUTSIDE in problem.what:
                 raise PathForbidden(str(problem))
-
-
-def _was_removed(garden: Garden, run_id: str) -> bool:
-    return any(removed.id == run_id for removed in list_trash(garden.home))
 
 
 def _start(garden: Garden, caller: Caller, order: JobOrder, folder: RunFolder) -> None:

@@ -98,6 +98,7 @@ def resume_there(
     from_start: bool,
     gpus: str | None,
     processes: int | None,
+    max_cost: float | None,
     queue: bool,
     follow: bool,
 ) -> int:
@@ -109,7 +110,14 @@ def resume_there(
     requested = devices.parse_devices(gpus) if gpus else None
     by = requester("cli")
     target = operations.resume_run(
-        folder, by, gpus=requested, in_queue=queue, from_start=from_start, at=at, processes=processes
+        folder,
+        by,
+        gpus=requested,
+        in_queue=queue,
+        from_start=from_start,
+        at=at,
+        processes=processes,
+        max_cost=max_cost,
     )
     click.echo(f"run      {folder.id}\nresumes  {target.summary}", err=True)
     if follow:

@@ -5,7 +5,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import field_validator, model_validator
 
 from mg_tui.core.options import option, split_names
-from mg_tui.core.spec import CAPTION_PROMPT, DatasetFormat, DatasetLayout
+from mg_tui.core.spec import CAPTION_PROMPT, BoxUnits, DatasetFormat, DatasetLayout
 from mg_tui.core.spec_base import LoadingSpec
 
 # Compared with: the model itself without its adapter.
@@ -117,6 +117,13 @@ class EvaluationSpec(LoadingSpec):
         group="Data",
         example="hint",
     )
+    box_format: BoxUnits | None = option(
+        None,
+        title="Box format",
+        help="Write boxes of ms-swift's column objects into questions and references, in pixels of the image as "
+        "resized for the model, in thousandths of its sides, or in pixels of the original. Default: as in training.",
+        group="Data",
+    )
     text_field: str | None = option(
         None, title="Text field", help="Field with the question. Default: as in training.", group="Data", min_length=1
     )
@@ -186,7 +193,7 @@ class EvaluationSpec(LoadingSpec):
         None,
         title="Box units",
         help="Units of boxes in answers; resized: pixels of the image as resized for the model, not of a "
-        "server. Default: pixels of the original image.",
+        "server. Default: those of --box-format, else pixels of the original image.",
         group="Scores",
     )
     report: str | None = option(
@@ -260,8 +267,11 @@ class EvaluationSpec(LoadingSpec):
             raise ValueError("compare: a server has no `base`; name the model it serves the base as")
         if self.endpoint is not None and not self.endpoint.startswith(("http://", "https://")):
             raise ValueError("endpoint: give a URL that begins with http:// or https://")
-        if self.endpoint is not None and self.boxes == "resized":
-            raise ValueError("boxes: what a server resizes images to is not known; evaluate the model on this machine")
+        for name in ("boxes", "box_format"):
+            if self.endpoint is not None and getattr(self, name) == "resized":
+                raise ValueError(
+                    f"{name}: what a server resizes images to is not known; evaluate the model on this machine"
+                )
         if self.endpoint is not None and (self.min_pixels or self.max_pixels):
             raise ValueError("max_pixels: a server resizes images by its own limits; set them there")
         if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:

@@ -38,15 +38,18 @@ class BoxFormat:
         limits = (spec.min_pixels, spec.max_pixels) if spec.box_format == "resized" else (0, 0)
         return cls(spec.box_format, *limits)
 
+    def frame(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Width and height of an image of that width and height in pixels, in the units of its boxes."""
+        if self.units == "thousandths":
+            return (1000, 1000)
+        if self.units == "resized":
+            limits = {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
+            return resize_to_multiples(*size, factor=RESIZE_FACTOR, **limits)
+        return size
+
     def write(self, box: "DraftBox", size: tuple[int, int]) -> str:
         """A box as text; `size` is the width and height of its image in pixels."""
-        if self.units == "thousandths":
-            target = (1000, 1000)
-        elif self.units == "resized":
-            limits = {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
-            target = resize_to_multiples(*size, factor=RESIZE_FACTOR, **limits)
-        else:
-            target = size
+        target = self.frame(size)
         sides = (1, 1) if box.shares else size
         scaled = [round(value / sides[at % 2] * target[at % 2]) for at, value in enumerate(box.numbers)]
         return str(scaled)

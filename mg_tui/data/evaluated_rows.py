@@ -6,6 +6,7 @@ response, and keeps what was there in a column `references`.
 
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -71,8 +72,11 @@ def write_evaluated_rows(
         cwd=cwd,
         cache=cache,
     )
-    loader, fields = RowLoader(source, options), source.detected_format.fields
-    with DatasetWriter(out, force=force, sources=[source.path]) as new:
+    fields = source.detected_format.fields
+    with (
+        closing(RowLoader(source, options)) as loader,
+        DatasetWriter(out, force=force, sources=[source.path]) as new,
+    ):
         rewriter = RowRewriter(source, options.make_resolver(source.base), new.path, (fields.text, fields.response))
         left = set(questions)
         for row in source.inner.rows():
@@ -81,7 +85,7 @@ def write_evaluated_rows(
             left.remove(row.number)
             read = source.with_text_answer(row)
             draft = loader.read_draft(read)
-            if not isinstance(draft, ExampleDraft) or _question(draft) != questions[row.number].strip():
+            if not isinstance(draft, ExampleDraft) or _question(draft, loader) != questions[row.number].strip():
                 raise _changed(spec, row.number)
             line = _line(rewriter, row, read, draft, fields)
             if line is None:
@@ -102,8 +106,12 @@ def _line(rewriter: RowRewriter, row: Row, read: Row, draft: ExampleDraft, field
     return rewriter.rewrite(replace(read, values=values), draft, changed=True)
 
 
-def _question(draft: ExampleDraft) -> str:
+def _question(draft: ExampleDraft, loader: RowLoader) -> str:
     """The last question, as an evaluation records it."""
+    if draft.objects is not None:  # boxes and names are in it, for which the sizes of the images have to be known
+        loader.probe([draft])
+        example = loader.finish(draft).example
+        return example.prompt[-1].text.strip() if example is not None and example.prompt else ""
     return next((turn.text for turn in reversed(draft.turns) if turn.role == "user"), "").strip()
 
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from mg_tui.core.errors import DataError
+from mg_tui.core.errors import DataError, UsageError
 from mg_tui.core.evaluation_spec import EvaluationSpec
 from mg_tui.core.example import Example
 from mg_tui.core.paths import expand_user
+from mg_tui.data.boxes import BOX_COLUMN, BoxFormat
 from mg_tui.data.dataset import Dataset, load_dataset
 from mg_tui.data.field_map import FieldMap
 from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
@@ -38,6 +39,7 @@ class FieldNames:
     text: str | None = None
     image: str | None = None
     response: str | None = None
+    boxes: BoxFormat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,8 @@ class ReferenceSource(Source):
         }
         if self.detected_format.layout in CHAT_LAYOUTS or values.get(fields.response) is None:
             return row
+        if fields.boxes is not None and values.get(BOX_COLUMN):
+            return row  # its reference is the answer with the boxes written into it
         references = find_references(values[fields.response])
         if not references:
             return row
@@ -255,4 +259,25 @@ def evaluation_fields(spec: EvaluationSpec, trained: FieldNames) -> FieldMap:
         messages=spec.messages_field,
         caption_prompt=spec.caption_prompt,
         ignored=frozenset(spec.ignore_column),
+        boxes=_box_format(spec, trained.boxes),
     )
+
+
+def _box_format(spec: EvaluationSpec, trained: BoxFormat | None) -> BoxFormat | None:
+    """How boxes are written: as the spec says, else as in training.
+
+    Raises:
+        UsageError: boxes of resized images, and nothing says within which limits.
+    """
+    units = spec.box_format or (trained.units if trained is not None else None)
+    if units != "resized":
+        return None if units is None else BoxFormat(units)
+    low = spec.min_pixels or (trained.min_pixels if trained is not None else 0)
+    high = spec.max_pixels or (trained.max_pixels if trained is not None else 0)
+    if not low or not high:
+        raise UsageError(
+            "the size that images are resized to, in which boxes are to be written, is not known",
+            why="the model was not trained with boxes in these units here",
+            hint="give --min-pixels and --max-pixels, or --box-format thousandths or pixels",
+        )
+    return BoxFormat(units, low, high)

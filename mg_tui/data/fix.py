@@ -8,7 +8,7 @@ which are dropped. Every other error rejects the row. The original is never modi
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -194,13 +194,15 @@ def fix_dataset(
     with DatasetWriter(out, force=force, sources=[source.path]) as new:
         rejects = new.path.with_name(f"{new.path.stem}.rejects.jsonl")
         report = run_checks(repaired, options, limits, progress=progress, stop=stop)
-        loader, bad = RowLoader(repaired, options), set(report.bad_rows())
-        reasons = _RejectReasons(report, loader)
+        bad = set(report.bad_rows())
         duplicates = set(report.rows_by_kind.get("row-repeated", ())) - bad
         texts = (detected.fields.text, detected.fields.response)
         rewriter = RowRewriter(source, options.make_resolver(source.base), new.path, text_fields=texts)
-        with DatasetWriter(rejects, force=True, sources=[source.path]) as rejected:
-            rows_repaired = 0
+        with (
+            closing(RowLoader(repaired, options)) as loader,
+            DatasetWriter(rejects, force=True, sources=[source.path]) as rejected,
+        ):
+            reasons, rows_repaired = _RejectReasons(report, loader), 0
             for row in repaired.rows():
                 draft = loader.read_draft(row)
                 was_repaired = row.number in repaired.repaired_rows
@@ -212,7 +214,6 @@ def fix_dataset(
                 else:
                     rows_repaired += was_repaired
                     new.write_line(line)
-        loader.close()
     if not rejected.rows:
         rejects.unlink(missing_ok=True)
     return FixResult(

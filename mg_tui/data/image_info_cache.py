@@ -31,17 +31,7 @@ class ImageInfoCache:
     def __init__(self, cache: Path | None):
         self._lock = threading.Lock()
         self._buffer: list[tuple[object, ...]] = []
-        self._database: sqlite3.Connection | None = None
-        if cache is None:
-            return
-        with suppress(OSError, sqlite3.Error):
-            folder = cache / "looks"
-            folder.mkdir(parents=True, exist_ok=True)
-            database = sqlite3.connect(folder / "looks.sqlite", timeout=5, check_same_thread=False)
-            database.execute("pragma journal_mode = wal")
-            database.execute("pragma synchronous = off")  # what a crash loses is probed again
-            database.execute(_SCHEMA)
-            self._database = database
+        self._database = _open(cache) if cache is not None else None
 
     def get(self, path: str, *, decoded: bool) -> ImageInfo | None:
         """The info of an unchanged file; None when it is not cached, or not `decoded` where that is required."""
@@ -94,3 +84,19 @@ class ImageInfoCache:
             with suppress(sqlite3.Error):
                 self._database.close()
             self._database = None
+
+
+def _open(cache: Path) -> sqlite3.Connection | None:
+    with suppress(OSError, sqlite3.Error):
+        folder = cache / "looks"
+        folder.mkdir(parents=True, exist_ok=True)
+        database = sqlite3.connect(folder / "looks.sqlite", timeout=5, check_same_thread=False)
+        try:
+            database.execute("pragma journal_mode = wal")
+            database.execute("pragma synchronous = off")  # what a crash loses is probed again
+            database.execute(_SCHEMA)
+        except sqlite3.Error:
+            database.close()
+            raise
+        return database
+    return None

@@ -159,5 +159,5 @@ def describe_parts(dataset: Dataset) -> list[tuple[str, str, str]]:
     for part in dataset.parts:
         rows = f"rows {part.first:,} to {part.last:,}, weight {part.weight:g}"
         value = f"{pluralize(part.trained, 'example')} of {rows}"
-        lines.append((f"dataset {safe_line(part.name, limit=80)}", value, str(part.detected_format or "")))
+        lines.append((f"dataset {safe_line(part.name, limit=200)}", value, str(part.detected_format or "")))
     return lines

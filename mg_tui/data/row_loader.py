@@ -117,7 +117,7 @@ class RowLoader:
         self.detected_format = options.detected_format or detect_format(source)
         self._resolver = options.make_resolver(source.base)
         self._store = EmbeddedImageStore(options.cache)
-        self._info_cache = ImageInfoCache(options.cache)
+        self._info_cache: ImageInfoCache | None = None  # opened for the first image; drafts need none
         self._outcomes: dict[ImageInput, ProbeOutcome] = {}
 
     def read_draft(self, row: Row) -> ExampleDraft | list[RowProblem]:
@@ -145,6 +145,8 @@ class RowLoader:
 
     def probe(self, drafts: Iterable[ExampleDraft], progress: Progress | None = None) -> None:
         """Probe the images of drafts in parallel; `progress` is called with (distinct images done, all of them)."""
+        if self._info_cache is None:
+            self._info_cache = ImageInfoCache(self._options.cache)
         new = (image for draft in drafts for image in draft.images if image not in self._outcomes)
         options = self._options
         self._outcomes.update(
@@ -179,7 +181,8 @@ class RowLoader:
 
     def close(self) -> None:
         """Write the image info cache and close it."""
-        self._info_cache.close()
+        if self._info_cache is not None:
+            self._info_cache.close()
 
 
 def load_rows(source: Source, options: ReadOptions, *, progress: Progress | None = None) -> Iterator[list[LoadedRow]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from mg_tui.core.errors import GardenError, UsageError
+from mg_tui.data.boxes import BoxFormat
 from mg_tui.data.evaluated_rows import WrittenRows, write_evaluated_rows
 from mg_tui.data.evaluation_rows import FieldNames
 from mg_tui.metrics.registry import load_metrics
@@ -84,13 +85,14 @@ def write_rows(
     watch = RunWatch(folder)
     watch.refresh()
     names = read_json_file(folder.fields_file) or {}
-    trained = FieldNames(**{name: str(names[name]) for name in ("text", "image", "response") if names.get(name)})
+    text, image, response = (str(names[name]) if names.get(name) else None for name in ("text", "image", "response"))
+    boxes = BoxFormat(**names["boxes"]) if names.get("boxes") else None
     return write_evaluated_rows(
         folder.read_evaluation_spec(),
         questions,
         out,
         cwd=Path(watch.view.cwd or "."),
         cache=cache,
-        trained=trained,
+        trained=FieldNames(text, image, response, boxes),
         force=force,
     )

@@ -11,22 +11,34 @@ from mg_tui.core.serve_spec import DEFAULT_PORT, ServeSpec, split_served
 from mg_tui.gate import Listener, check_listener
 from mg_tui.preflight.model_names import settle_dataset, settle_model
 from mg_tui.runs import launch
+from mg_tui.runs.caller_bounds import CallerBounds
 from mg_tui.runs.servers import ServerFolder
 from mg_tui.runs.versions import package_versions
 
 
-def launch_server(spec: ServeSpec, settings: Settings, *, cwd: Path, gpus: Sequence[str] | None = None) -> ServerFolder:
+def launch_server(
+    spec: ServeSpec,
+    settings: Settings,
+    *,
+    cwd: Path,
+    gpus: Sequence[str] | None = None,
+    run_id: str | None = None,
+    bounds: CallerBounds | None = None,
+) -> ServerFolder:
     """Check what can be checked without the models, make the server's folder, and start its process, detached.
 
     Args:
         cwd: the folder that relative paths start from.
         gpus: devices by name; any free one by default.
+        run_id, bounds: see `RunFolder.create`.
 
     Raises:
         GardenError: something is wrong; nothing has been made then.
     """
     settled = settle_spec(spec, settings, cwd)
-    folder = ServerFolder.create(settings.home, settled, versions=package_versions(), cwd=cwd)
+    folder = ServerFolder.create(
+        settings.home, settled, versions=package_versions(), cwd=cwd, run_id=run_id, bounds=bounds
+    )
     launch.start_worker(folder, gpus)
     return folder
 

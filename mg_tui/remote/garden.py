@@ -73,10 +73,13 @@ class RemoteGarden(GardenFollower):
         gpus: Sequence[str] | None,
         queue: bool,
         processes: int | None,
+        max_cost: float | None,
     ) -> None:
         devices = ",".join(gpus) if gpus else None
         body = {"at": at, "from_start": from_start, "gpus": devices, "queue": queue, "processes": processes}
-        self._post(f"{_JOBS}/{run_id}/resume", body)
+        # An older server knows no limit of the cost, and would refuse the field.
+        more = {} if max_cost is None else {"max_cost": max_cost}
+        self._post(f"{_JOBS}/{run_id}/resume", {**body, **more})
 
     def set_held(self, run_id: str, held: bool) -> None:
         self._post(f"{_JOBS}/{run_id}/{'hold' if held else 'release'}")

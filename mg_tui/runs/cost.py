@@ -8,6 +8,10 @@ from mg_tui.core.errors import UsageError
 from mg_tui.core.text import printable
 
 PRICE_NAMES: Final = ("per_kwh", "per_gpu_hour", "per_hour")
+# Of the option of `runs resume` and of the API.
+RESUMED_MAX_COST_HELP: Final = (
+    "Stop once the run has cost this much, earlier attempts included; needs a price in [cost]."
+)
 _JOULES_PER_KWH: float = 3_600_000.0  # in a kilowatt hour
 
 

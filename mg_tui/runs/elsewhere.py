@@ -76,6 +76,7 @@ class Elsewhere(Protocol):
         gpus: Sequence[str] | None,
         queue: bool,
         processes: int | None,
+        max_cost: float | None,
     ) -> None:
         """Resume a run."""
 

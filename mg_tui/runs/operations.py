@@ -111,6 +111,7 @@ def resume_run(
     from_start: bool = False,
     at: str | None = None,
     processes: int | None = None,
+    max_cost: float | None = None,
 ) -> ResumeTarget:
     """Resume a run from its newest valid checkpoint, or from the one `at` a step or `best`.
 
@@ -120,9 +121,17 @@ def resume_run(
         UsageError: it is running, queued or finished, its spec cannot be read, or it has no checkpoint.
         RunFailed, EnvironmentProblem: as `start_or_queue`.
     """
-    target = find_resume_target(folder, from_start=from_start, at=at)
+    target = find_resume_target(folder, from_start=from_start, at=at, max_cost=max_cost)
     if (elsewhere := elsewhere_of(folder)) is not None:
-        elsewhere.resume(folder.id, at=at, from_start=from_start, gpus=gpus, queue=in_queue, processes=processes)
+        elsewhere.resume(
+            folder.id,
+            at=at,
+            from_start=from_start,
+            gpus=gpus,
+            queue=in_queue,
+            processes=processes,
+            max_cost=max_cost,
+        )
         return target
     start_or_queue(
         target.folder,
@@ -130,7 +139,7 @@ def resume_run(
         gpus=gpus,
         in_queue=in_queue,
         processes=processes,
-        prepare=lambda: commit_resume_target(target),
+        prepare=lambda: commit_resume_target(target, by=by),
     )
     return target
 

@@ -58,7 +58,7 @@ def routes_of(app) -> list[tuple[str, str]]:
 
 def concrete(path: str) -> str:
     path = path.replace("{step}", "200")
-    for name in ("job_id", "evaluation_id", "file_id"):
+    for name in ("job_id", "evaluation_id", "server_id", "file_id"):
         path = path.replace(
             f"{{{name}}}", "file-0123456789abcdef01234567" if name == "file_id" else "20261130-120000-aaaa"
         )
@@ -268,6 +268,9 @@ def test_no_path_leads_outside_the_roots(client, work, settings, secrets_outside
         ("POST", "/api/v1/models/merge", {"json": {"model": "last", "output": path}}),
         ("POST", "/api/v1/models/export", {"json": {"model": "last", "output": path, "format": "merged"}}),
         ("POST", "/api/v1/models/generate", {"json": {"model": "tiny", "prompt": "?", "images": [path]}}),
+        ("POST", "/api/v1/models/serve", {"json": {"models": ["tiny"], "dataset": path}}),
+        ("POST", "/api/v1/models/serve", {"json": {"models": ["x.gguf"], "mmproj": path}}),
+        ("POST", "/api/v1/models/serve", {"json": {"models": ["tiny"], "tls_cert": path, "tls_key": path}}),
         ("POST", "/api/v1/estimate", {"json": {**job, "dataset": path}}),
     ]
     for method, route, values in calls:
@@ -275,7 +278,8 @@ def test_no_path_leads_outside_the_roots(client, work, settings, secrets_outside
         assert answer.status_code in (403, 422), (route, values, answer.status_code, answer.text)
         assert b"top-secret-words" not in answer.content and b"root:x:" not in answer.content
         assert str(secrets_outside).encode() not in answer.content, (route, answer.text)
-    assert not (settings.home / "runs").exists() and not (settings.home / "evaluations").exists()
+    for kind in ("runs", "evaluations", "servers"):
+        assert not (settings.home / kind).exists()
 
 
 @pytest.mark.parametrize(
@@ -290,6 +294,9 @@ def test_no_model_is_loaded_from_outside(client, work, tmp_path, model) -> None:
         ("/api/v1/evaluations", {"model": model, "dataset": "data/rows.jsonl"}),
         ("/api/v1/models/generate", {"model": model, "prompt": "?", "images": ["a.png"]}),
         ("/api/v1/models/merge", {"model": model, "output": "out"}),
+        ("/api/v1/models/serve", {"models": [model]}),
+        ("/api/v1/models/serve", {"models": [f"name={model}"]}),
+        ("/api/v1/models/serve", {"models": ["tiny"], "base_model": model}),
         ("/api/v1/datasets/tokens", {"dataset": "data/rows.jsonl", "base_model": model}),
     ):
         answer = client.post(route, json=body)

@@ -1,6 +1,7 @@
 """Jobs over the API: lists, pages, what a job has, and what is refused."""
 
 import json
+import time
 
 import pytest
 
@@ -9,9 +10,9 @@ from mg_tui.runs.annotations import set_note, set_tags
 from mg_tui.runs.caller_bounds import CallerBounds, read_caller_bounds
 from mg_tui.runs.devices import DeviceLocks
 from mg_tui.runs.folder import RunFolder
-from mg_tui.runs.journal import JournalWriter
+from mg_tui.runs.journal import JournalReader, JournalWriter
 from mg_tui.runs.store import RunSummarizer, summarize_run
-from mg_tui.runs.trash import list_trash
+from mg_tui.runs.trash import empty_trash, list_trash
 from tests.api.conftest import stop_everything, wait_for
 
 JOBS = "/api/v1/training/jobs"
@@ -210,6 +211,36 @@ def test_a_key_whose_server_died_continues_its_job(client, queued, settings, mon
     assert job["id"] == made.name and job["state"] == "queued"
 
 
+def test_a_key_whose_job_was_deleted_creates_nothing(client, queued, settings) -> None:
+    """In the trash, restored from it, and after the trash was emptied."""
+    job = queued("key", name="a").json()["id"]
+    assert client.post(f"{JOBS}/{job}/stop").status_code == 202
+    assert client.delete(f"{JOBS}/{job}").status_code == 204
+    gone = queued("key", name="a")
+    assert (gone.status_code, gone.json()["type"]) == (410, "urn:model-garden:problem:job-deleted")
+    assert job in gone.json()["detail"] and "trash" in gone.json()["hint"]
+    assert client.post(f"/api/v1/training/trash/{job}/restore").status_code == 200
+    again = queued("key", name="a")
+    assert (again.status_code, again.json()["id"]) == (201, job)
+    assert client.delete(f"{JOBS}/{job}").status_code == 204
+    assert [run.id for run in empty_trash(settings.home)] == [job]
+    for _ in range(2):
+        gone = queued("key", name="a")
+        assert (gone.status_code, gone.json()["type"]) == (410, "urn:model-garden:problem:job-deleted")
+        assert "trash" not in gone.json()["hint"]
+    assert queued("key", name="b").status_code == 422
+    assert client.get(JOBS).json()["data"] == []
+    assert queued("other", name="a").json()["id"] != job
+
+
+def test_a_key_of_a_refused_request_is_free(queued) -> None:
+    refused = queued("key", dataset="data/other.jsonl")
+    assert refused.status_code == 422 and "does not exist" in refused.text
+    job = queued("key")
+    assert job.status_code == 201, job.text
+    assert queued("key").json()["id"] == job.json()["id"]
+
+
 def test_the_guides_names_and_ours_are_the_same(client, queued) -> None:
     job = queued(
         dataset_path="data/rows.jsonl",
@@ -278,3 +309,27 @@ def test_a_job_restarts_from_the_beginning_in_the_queue(client, make_run, queued
     assert answer.status_code == 202, answer.text
     assert answer.json()["state"] == "queued"
     assert wait_for(lambda: summarize_run(stopped).state.value == "queued")
+
+
+def test_a_job_that_cost_what_it_may_resumes_with_another_limit(client, make_run, queued, monkeypatch) -> None:
+    stopped = make_run(end=None, device="cpu", max_cost=1.0)
+    time.sleep(0.02)
+    with JournalWriter(stopped.journal_file) as journal:
+        journal.write("stopped", step=3, by="me")
+    resume = f"{JOBS}/{stopped.id}/resume"
+    without = client.post(resume, json={"from_start": True, "max_cost": 5})
+    assert without.status_code == 409 and "without a price" in without.json()["detail"]
+    monkeypatch.setenv("MODEL_GARDEN_COST_PER_HOUR", "1000000")
+    spent = client.post(resume, json={"from_start": True})
+    assert spent.status_code == 409 and "and may cost" in spent.json()["detail"]
+    for bad in (0, -1, "5", "inf", True):
+        refused = client.post(resume, json={"from_start": True, "max_cost": bad})
+        assert refused.status_code == 422 and refused.json()["errors"][0]["pointer"] == "/max_cost", bad
+    infinite = b'{"from_start": true, "max_cost": 1e999}'
+    assert client.post(resume, content=infinite, headers={"Content-Type": "application/json"}).status_code == 422
+    assert stopped.read_spec().max_cost == 1.0
+    resumed = client.post(resume, json={"from_start": True, "max_cost": 1e9})
+    assert resumed.status_code == 202 and resumed.json()["state"] == "queued", resumed.text
+    assert resumed.json()["spec"]["max_cost"] == stopped.read_spec().max_cost == 1e9
+    [accepted] = [event for event in JournalReader(stopped.journal_file).read_new() if event.kind == "spec_accepted"]
+    assert "api" in str(accepted.data["by"])

@@ -171,8 +171,15 @@ def test_a_resume_says_from_where_and_the_server_decides(box, there) -> None:
     # The synthetic run says in its journal that it has checkpoints, and has none: that machine looks.
     got = there("runs", "resume", ended(box, "stopped").id)
     assert got.exit_code == 1 and "no valid checkpoint" in str(got.exception)
-    for given in (["--accept-spec"], ["--output-dir", "x"], ["--max-cost", "2"]):
+    for given in (["--accept-spec"], ["--output-dir", "x"]):
         assert f"{given[0]} does not work with --server" in str(there("runs", "resume", "x", *given).exception)
+
+
+def test_a_resume_with_a_limit_of_the_cost_counts_with_the_prices_of_the_server(box, there) -> None:
+    run = ended(box, "stopped").id
+    got = there("runs", "resume", run, "--from-start", "--max-cost", "2")
+    assert got.exit_code == 1 and "what a run costs is not known without a price" in str(got.exception)
+    assert there("runs", "resume", run, "--max-cost", "0").exit_code == 2
 
 
 @pytest.mark.parametrize("arguments", [("merge", "x"), ("runs", "wake"), ("runs", "fetch", "x"), ("doctor",), ("api",)])

@@ -13,6 +13,7 @@ from mg_tui.cli.spec_flags import SpecCommand, explicit_values, spec_flags
 from mg_tui.config import Settings
 from mg_tui.core.paths import expand_user
 from mg_tui.core.spec import TrainingSpec
+from mg_tui.runs.cost import RESUMED_MAX_COST_HELP
 
 
 @click.command()
@@ -30,7 +31,7 @@ from mg_tui.core.spec import TrainingSpec
     "--max-cost",
     type=click.FloatRange(min=0, min_open=True),
     metavar="AMOUNT",
-    help="Stop once the run has cost this much, earlier attempts included; needs a price in [cost].",
+    help=RESUMED_MAX_COST_HELP,
 )
 @click.option("--processes", type=click.IntRange(1, 256), help="Training processes from now on, one a GPU.")
 @launch_options
@@ -62,12 +63,17 @@ def resume(
         if accept_spec or output_dir:
             flag = "--accept-spec" if accept_spec else "--output-dir"
             raise refuse_with_server(flag, "files of the server are not changed from here")
-        if max_cost is not None:
-            raise refuse_with_server("--max-cost", "what the run has cost is known where its prices are")
         folder = find_run(ctx.obj.home, run)
         ctx.exit(
             resume_there(
-                folder, at=at, from_start=from_start, gpus=gpus, processes=processes, queue=queue, follow=bool(follow)
+                folder,
+                at=at,
+                from_start=from_start,
+                gpus=gpus,
+                processes=processes,
+                max_cost=max_cost,
+                queue=queue,
+                follow=bool(follow),
             )
         )
     devices = parse_gpus(gpus)

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -123,7 +124,11 @@ class EvaluationJob:
     def _record_fields(self, inputs: EvaluationRows) -> None:
         """Which fields were read, so that rows can be taken from the dataset again without the model."""
         if (detected := inputs.dataset.detected_format) is not None:
-            names = {purpose: getattr(detected.fields, purpose) for purpose in ("text", "image", "response")}
+            names: dict[str, Any] = {
+                purpose: getattr(detected.fields, purpose) for purpose in ("text", "image", "response")
+            }
+            if detected.fields.boxes is not None:
+                names["boxes"] = asdict(detected.fields.boxes)
             write_atomic(self.folder.fields_file, (json.dumps(names, ensure_ascii=False) + "\n").encode())
 
     def _choose_metrics(self, spec: "EvaluationSpec", inputs: EvaluationRows) -> tuple[list[Metric], str]:
@@ -170,7 +175,7 @@ class EvaluationJob:
                     number = answer.example.row
                     if number in writer.done:
                         return
-                    writer.add(_answered(rows[number], answer, _box_frame(spec, inputs, rows[number], answer)))
+                    writer.add(_answered(rows[number], answer, box_frame(spec, inputs, rows[number], answer)))
                     self.answered += 1
                     self._progress()
 
@@ -248,17 +253,33 @@ def _require_columns(spec: "EvaluationSpec", inputs: EvaluationRows) -> None:
             )
 
 
-def _box_frame(
+def box_frame(
     spec: "EvaluationSpec", inputs: EvaluationRows, row: EvaluationRow, answer: ModelAnswer
 ) -> BoxFrame | None:
-    """The units of an answer's boxes, and the sizes of the row's first image."""
-    if spec.boxes is None:
+    """The units of an answer's boxes and of the references', and the sizes of the row's first image.
+
+    Raises:
+        UsageError: boxes were written for images of another size than the model's.
+    """
+    detected = inputs.dataset.detected_format
+    written = detected.fields.boxes if detected is not None else None
+    reference = written.units if written is not None else "pixels"
+    units = spec.boxes or reference
+    if written is None and spec.boxes is None:
         return None
     images = row.example.images
     info = inputs.dataset.image_infos.get(images[0].path) if images else None
     seen = answer.image_sizes[0][1] if answer.image_sizes else None
     image = (info.width, info.height) if info is not None else None
-    return BoxFrame(answer=spec.boxes, image=image, seen=seen if spec.boxes == "resized" else None)
+    expected = written.frame(image) if written is not None and image is not None else None
+    if reference == "resized" and None not in (seen, expected) and seen != expected:
+        raise UsageError(
+            f"the model sees an image of {image} pixels as {seen}, and box_format = resized wrote boxes for {expected}",
+            where=f"row {row.example.row}",
+            why="its family resizes images otherwise",
+            hint="give the units of its boxes: --box-format thousandths or pixels",
+        )
+    return BoxFrame(units, reference, image, seen if "resized" in (units, reference) else None)
 
 
 def _answered(row: EvaluationRow, answer: ModelAnswer, boxes: BoxFrame | None) -> AnsweredRow:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mg_tui.core.errors import UsageError
 from mg_tui.core.evaluation_spec import BASE, EvaluationSpec
 from mg_tui.core.example import Example
+from mg_tui.data.boxes import BoxFormat
 from mg_tui.data.evaluation_rows import FieldNames
 from mg_tui.engine.evaluation.answerer import AnswerSampling, Poll, Take
 from mg_tui.engine.inference.locator import LocatedModel, locate_model
@@ -65,8 +66,9 @@ class LocalModels:
         metadata = self._located.metadata
         if metadata.assumed:
             return FieldNames()
-        fields = metadata.fields
-        return FieldNames(fields.text, fields.image, fields.response)
+        fields, spec = metadata.fields, metadata.training_spec()
+        boxes = BoxFormat.from_spec(spec) if spec is not None else None
+        return FieldNames(fields.text, fields.image, fields.response, boxes)
 
     def model(self) -> "LocalModel":
         """The model that is evaluated."""

@@ -8,6 +8,7 @@ from typing import Literal
 
 from mg_tui.core.errors import EnvironmentProblem, UsageError
 from mg_tui.core.serve_spec import ServeSpec, split_served
+from mg_tui.data.policy import read_policy
 from mg_tui.engine.inference.generate import silence_libraries
 from mg_tui.engine.monitoring.stopping import StopHandler
 from mg_tui.engine.serving.answering import ServingEngine
@@ -15,6 +16,7 @@ from mg_tui.engine.serving.gpu_holders import with_gpu_holders
 from mg_tui.engine.serving.proof import ExpectedAnswers, expect_answers
 from mg_tui.engine.serving.served_models import ServedModels, load_served, locate_served
 from mg_tui.families.registry import load_registry
+from mg_tui.runs.caller_bounds import CallerBounds
 from mg_tui.runs.servers import ServerFolder
 
 EngineKind = Literal["vllm", "builtin", "llama"]
@@ -63,6 +65,7 @@ def start_engine(
     cwd: Path,
     home: Path,
     cache: Path,
+    bounds: CallerBounds | None = None,
 ) -> StartedEngine:
     """Find the models, learn what they have to answer, and start what answers.
 
@@ -72,6 +75,7 @@ def start_engine(
         phase: told what is being done.
         note: told what a person should know.
         cwd, home, cache: the working directory, and the garden's folders.
+        bounds: what may be read of datasets, where the server is not this user's own.
 
     Raises:
         UsageError, FamilyError: a model means nothing, or the engine cannot serve it.
@@ -87,7 +91,7 @@ def start_engine(
         if spec.proof_rows:
             phase("asking the trained model")
             try:
-                expected = expected_of_file(spec, llama.names[0], cwd=cwd, home=home, cache=cache)
+                expected = expected_of_file(spec, llama.names[0], cwd=cwd, home=home, cache=cache, bounds=bounds)
             except BaseException:
                 llama.close()
                 raise
@@ -102,7 +106,9 @@ def start_engine(
     if kind == "vllm":
         from mg_tui.engine.serving.vllm import start_vllm
 
-        engine, expected = start_vllm(spec, found, folder, stopper, phase, cwd=cwd, home=home, cache=cache)
+        engine, expected = start_vllm(
+            spec, found, folder, stopper, phase, cwd=cwd, home=home, cache=cache, bounds=bounds
+        )
         return StartedEngine(engine, kind, base, expected)
     phase("loading model", base)
     with stopper.interruptible():
@@ -117,7 +123,15 @@ def start_engine(
             phase("asking the trained model", served.name)
             with stopper.interruptible():
                 expected.append(
-                    expect_answers(models, served, count=spec.proof_rows, dataset=spec.dataset, cwd=cwd, cache=cache)
+                    expect_answers(
+                        models,
+                        served,
+                        count=spec.proof_rows,
+                        dataset=spec.dataset,
+                        cwd=cwd,
+                        cache=cache,
+                        policy=read_policy(bounds),
+                    )
                 )
     return StartedEngine(_builtin(spec, models, note), kind, base, expected)
 

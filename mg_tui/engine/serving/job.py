@@ -21,6 +21,7 @@ from mg_tui.engine.serving.listening import (
 from mg_tui.engine.serving.proof import ExpectedAnswers, describe_proof, prove
 from mg_tui.engine.serving.statistics import ServingStatistics
 from mg_tui.preflight.serving import listener_of
+from mg_tui.runs.caller_bounds import read_caller_bounds
 from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.servers import STATUS_SECONDS, ServerFolder
 
@@ -72,6 +73,7 @@ class ServeJob:
             home=self._home,
             cache=self._cache,
             note=self._note,
+            bounds=read_caller_bounds(self.folder.path),
         )
         images = ImageStore(urls=spec.image_urls == "public")
         try:

@@ -15,6 +15,7 @@ from mg_tui.engine.serving.proof import ExpectedAnswers
 from mg_tui.engine.serving.reference import ask_reference
 from mg_tui.engine.serving.upstream import UpstreamEngine, UpstreamModel
 from mg_tui.engine.serving.upstream_process import start_upstream
+from mg_tui.runs.caller_bounds import CallerBounds
 from mg_tui.runs.result_metadata import METADATA_FILE
 from mg_tui.runs.servers import ServerFolder
 
@@ -62,14 +63,16 @@ def find_program() -> str | None:
     return shutil.which(COMMAND, path=os.pathsep.join([*places, os.environ.get("PATH", "")]))
 
 
-def expected_of_file(spec: ServeSpec, name: str, *, cwd: Path, home: Path, cache: Path) -> list[ExpectedAnswers]:
+def expected_of_file(
+    spec: ServeSpec, name: str, *, cwd: Path, home: Path, cache: Path, bounds: CallerBounds | None = None
+) -> list[ExpectedAnswers]:
     """What a .gguf file has to answer: what the run answers that `model_garden.json` beside it names."""
     run = read_facts(expand_user(split_served(spec.models[0])[1]).parent).get("run")
     if not isinstance(run, str):
         return [ExpectedAnswers(name, why="no model_garden.json beside the file says which run it is from")]
     reference = spec.model_copy(update={"models": (f"{name}={run}",), "engine": "builtin", "mmproj": None})
     try:
-        return ask_reference(reference, cwd=cwd, home=home, cache=cache)
+        return ask_reference(reference, cwd=cwd, home=home, cache=cache, bounds=bounds)
     except GardenError as error:
         return [ExpectedAnswers(name, why="; ".join(part for part in (error.what, error.why) if part))]
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from mg_tui.core.errors import GardenError
 from mg_tui.core.example import Example
+from mg_tui.data.policy import ALLOW_ALL, ReadPolicy
 from mg_tui.engine.evaluation.answerer import ModelAnswer
 from mg_tui.engine.export.agreement import compare_answers
 from mg_tui.engine.export.questions import ask_server, load_rows
@@ -55,11 +56,15 @@ def expect_answers(
     cwd: Path,
     cache: Path,
     max_new_tokens: int = MAX_PROOF_TOKENS,
+    policy: ReadPolicy = ALLOW_ALL,
 ) -> ExpectedAnswers:
-    """Ask a model its first held-out rows, or those of a dataset. What keeps rows from being had becomes `why`."""
+    """Ask a model its first held-out rows, or those of a dataset, read within `policy`.
+
+    What keeps rows from being had becomes `why`.
+    """
     loaded = _as_loaded(models, served)
     try:
-        examples, source = load_rows(loaded, cwd=cwd, cache=cache, dataset=dataset, count=count)
+        examples, source = load_rows(loaded, cwd=cwd, cache=cache, dataset=dataset, count=count, policy=policy)
         models.activate(served)
         answers = [_answer(models.model, served, example, max_new_tokens) for example in examples]
         base = None

@@ -1,32 +1,39 @@
 """`python -m mg_tui.engine.serving.reference`: what the models of a server have to answer, from a process of its own.
 
-    {"op": "expect", "spec": {...}, "home": "...", "cwd": "...", "cache": "..."}  -> expected {"models": [...]}
+    {"op": "expect", "spec": {...}, "home": "...", "cwd": "...", "cache": "...", "bounds": {...} or null}
+        -> expected {"models": [...]}
 
 Another program is going to serve them and needs the GPU's memory; when this process ends, it is free.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
 from mg_tui.core.example import Example, ImagePart, ImageRef, Message, TextPart
 from mg_tui.core.serve_spec import ServeSpec
+from mg_tui.data.policy import read_policy
 from mg_tui.engine.evaluation.answerer import ModelAnswer
 from mg_tui.engine.inference.channel import Channel, exit_process, serve
 from mg_tui.engine.inference.generate import silence_libraries
 from mg_tui.engine.serving.proof import ExpectedAnswers, expect_answers
 from mg_tui.engine.serving.served_models import load_served, locate_served
 from mg_tui.families.registry import load_registry
+from mg_tui.runs.caller_bounds import CallerBounds
 
 
-def ask_reference(spec: ServeSpec, *, cwd: Path, home: Path, cache: Path) -> list[ExpectedAnswers]:
-    """Start the process, and wait for its answers.
+def ask_reference(
+    spec: ServeSpec, *, cwd: Path, home: Path, cache: Path, bounds: CallerBounds | None = None
+) -> list[ExpectedAnswers]:
+    """Start the process, and wait for its answers. `bounds`: see `start_engine`.
 
     Raises:
         GardenError: a model cannot be loaded.
     """
     from mg_tui.runs.engine_process import EngineProcess
 
-    places = {"cwd": str(cwd), "home": str(home), "cache": str(cache)}
+    places: dict[str, Any] = {"cwd": str(cwd), "home": str(home), "cache": str(cache)}
+    places["bounds"] = None if bounds is None else asdict(bounds)
     record: dict[str, Any] = {}
     with EngineProcess("mg_tui.engine.serving.reference") as child:
         for event in child.stream("expect", spec=spec.model_dump(mode="json"), **places):
@@ -42,10 +49,10 @@ def expect(values: dict[str, Any], channel: Channel) -> None:
     found = locate_served(spec, home=home, registry=registry)
     models = load_served(spec, found, registry)
     cwd, cache = Path(values["cwd"]), Path(values["cache"])
-    expected = [
-        expect_answers(models, served, count=spec.proof_rows, dataset=spec.dataset, cwd=cwd, cache=cache)
-        for served in models.models
-    ]
+    bounds = values.get("bounds")
+    policy = read_policy(None if bounds is None else CallerBounds(**bounds))
+    how: dict[str, Any] = {"count": spec.proof_rows, "dataset": spec.dataset, "cwd": cwd, "cache": cache}
+    expected = [expect_answers(models, served, policy=policy, **how) for served in models.models]
     channel.send("expected", models=[_to_record(each) for each in expected])
 
 

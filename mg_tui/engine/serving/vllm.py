@@ -18,6 +18,7 @@ from mg_tui.engine.serving.upstream import UpstreamEngine, UpstreamModel
 from mg_tui.engine.serving.upstream_process import start_upstream
 from mg_tui.families.image_limits import known_limits
 from mg_tui.families.registry import load_registry
+from mg_tui.runs.caller_bounds import CallerBounds
 from mg_tui.runs.servers import ServerFolder
 
 COMMAND: Final = "vllm"
@@ -36,6 +37,7 @@ def start_vllm(
     cwd: Path,
     home: Path,
     cache: Path,
+    bounds: CallerBounds | None = None,
 ) -> tuple[UpstreamEngine, list[ExpectedAnswers]]:
     """Start vLLM with the models of a server, after they were asked what they have to answer.
 
@@ -55,7 +57,7 @@ def start_vllm(
         # In a process of its own, whose end gives back the memory that vLLM is going to take.
         phase("asking the trained model")
         with stopper.interruptible():
-            expected = ask_reference(spec, cwd=cwd, home=home, cache=cache)
+            expected = ask_reference(spec, cwd=cwd, home=home, cache=cache, bounds=bounds)
     phase("starting vLLM", found[0].located.base.name)
     process, key = start_upstream(
         lambda port: vllm_command(spec, found, port),

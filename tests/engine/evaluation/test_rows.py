@@ -6,9 +6,15 @@ from typing import Any
 
 import pytest
 
-from mg_tui.core.errors import DataError
+from mg_tui.core.errors import DataError, UsageError
 from mg_tui.core.evaluation_spec import EvaluationSpec
+from mg_tui.data.boxes import BoxFormat
 from mg_tui.data.evaluation_rows import FieldNames, find_references, load_evaluation_rows
+from mg_tui.engine.evaluation.answerer import ModelAnswer
+from mg_tui.engine.evaluation.job import box_frame
+from mg_tui.metrics.contract import BoxFrame
+from mg_tui.metrics.results import read_results
+from mg_tui.preflight.evaluation_outputs import write_rows as write_rows_of
 from tests.engine.evaluation.conftest import MakeEvaluation, events, last, run, write_rows
 from tests.openai_server import OpenAIServer
 
@@ -55,6 +61,71 @@ def test_the_fields_of_training_hold_where_the_spec_has_none(dataset: Path) -> N
     assert found.rows[0].references == ("a",) and found.rows[0].columns == {"text": "t", "response": "r"}
     found = load(path, FieldNames("ask", "pic", "say"), response_field="response")
     assert found.rows[0].references == ("r",)
+
+
+def rows_with_boxes(dataset: Path) -> Path:
+    turns = [("user", "<image>Where is <ref-object>?"), ("assistant", '[{"bbox_2d": <bbox>}]')]
+    messages = [{"role": role, "content": text} for role, text in turns]
+    objects = {"ref": ["the cat"], "bbox": [[14, 7, 28, 21]]}
+    row = {"messages": messages, "images": ["0.png"], "objects": objects}
+    return write_rows(dataset.with_name("boxes.jsonl"), [row])
+
+
+def test_boxes_beside_the_text_are_written_as_in_training(dataset: Path) -> None:
+    path = rows_with_boxes(dataset)
+    written = '[{"bbox_2d": [250, 125, 500, 375]}]'
+    (row,) = load(path, FieldNames(boxes=BoxFormat("thousandths"))).rows
+    assert row.references == (written,) and row.example.prompt[-1].text == "Where is the cat?"
+    assert load(path, box_format="thousandths").rows[0].references == (written,)
+    own = load(path, FieldNames(boxes=BoxFormat("thousandths")), box_format="pixels")
+    assert own.rows[0].references == ('[{"bbox_2d": [14, 7, 28, 21]}]',)
+    assert load(path).dataset.problems  # nobody says how they are written
+    fields = {"text": "Where is <ref-object>?", "image": "0.png", "response": "at <bbox>"}
+    plain = write_rows(
+        dataset.with_name("plain.jsonl"), [{**fields, "objects": json.loads(path.read_text())["objects"]}]
+    )
+    assert load(plain, box_format="pixels").rows[0].references == ("at [14, 7, 28, 21]",)
+
+
+def test_boxes_of_resized_images_need_the_limits_of_training(dataset: Path) -> None:
+    path = rows_with_boxes(dataset)
+    with pytest.raises(UsageError, match="not known"):
+        load(path, box_format="resized")
+    doubled: dict[str, Any] = {"min_pixels": 112 * 112, "max_pixels": 112 * 112}
+    (trained,) = load(path, FieldNames(boxes=BoxFormat("resized", **doubled))).rows
+    assert trained.references == ('[{"bbox_2d": [28, 14, 56, 42]}]',)
+    assert load(path, box_format="resized", **doubled).rows[0].references == trained.references
+
+
+def test_a_family_that_resizes_otherwise_is_seen_at_its_first_answer(dataset: Path) -> None:
+    spec = EvaluationSpec.parse({"model": "m", "dataset": str(rows_with_boxes(dataset))})
+    written = FieldNames(boxes=BoxFormat("resized", 112 * 112, 112 * 112))
+    inputs = load_evaluation_rows(spec, cwd=dataset.parent, cache=dataset.parent / "cache", trained=written)
+    row = inputs.rows[0]
+
+    def frame(seen: tuple[int, int]) -> Any:
+        return box_frame(spec, inputs, row, ModelAnswer(row.example, "", image_sizes=(((56, 56), seen),)))
+
+    assert frame((112, 112)) == BoxFrame("resized", "resized", (56, 56), (112, 112))
+    with pytest.raises(UsageError, match="sees an image"):
+        frame((448, 448))
+
+
+def test_answers_with_boxes_are_scored_in_their_units_and_their_rows_written(
+    make: MakeEvaluation, dataset: Path, tmp_path: Path
+) -> None:
+    path = rows_with_boxes(dataset)
+    with OpenAIServer(lambda _question: '[{"bbox_2d": [14, 7, 28, 21]}]') as server:
+        folder = make(endpoint=server.url, dataset=str(path), box_format="thousandths", boxes="pixels")
+        run(folder)
+        other = make(endpoint=server.url, dataset=str(path), box_format="thousandths")  # answers in other units
+        run(other)
+    assert read_results(folder.results_dir).scores["box_iou"] == (1.0,)
+    assert read_results(other.results_dir).scores["box_iou"] == (0.0,)
+    written = write_rows_of(folder, {1: "Where is the cat?"}, tmp_path / "new.jsonl", cache=tmp_path / "cache")
+    assert written.dataset.rows == 1 and json.loads((tmp_path / "new.jsonl").read_text())["objects"]["ref"] == [
+        "the cat"
+    ]
 
 
 def test_a_few_questions_are_a_column(dataset: Path) -> None:

@@ -20,6 +20,7 @@ from mg_tui.core.serve_spec import ServeSpec
 from mg_tui.engine.serving.answering import EngineEnded, TaskRefused
 from mg_tui.engine.serving.engines import choose_engine
 from mg_tui.families.registry import load_registry
+from mg_tui.runs.caller_bounds import CallerBounds
 from mg_tui.runs.servers import ServerFolder
 from tests.engine.serving.conftest import ask, collect
 
@@ -271,15 +272,16 @@ def test_a_file_is_compared_with_the_run_it_is_from(gguf: Path, tmp_path: Path, 
     assert unknown.why is not None and "which run" in unknown.why
     facts = json.loads((gguf.parent / "model_garden.json").read_text())
     (gguf.parent / "model_garden.json").write_text(json.dumps({**facts, "run": "20260101-000000-abcd"}))
-    asked: list[ServeSpec] = []
+    asked: list[tuple[ServeSpec, CallerBounds]] = []
 
-    def answer(spec: ServeSpec, **_places: Any) -> list[Any]:
-        asked.append(spec)
+    def answer(spec: ServeSpec, *, bounds: CallerBounds, **_places: Any) -> list[Any]:
+        asked.append((spec, bounds))
         return ["expected"]
 
     monkeypatch.setattr(llama, "ask_reference", answer)
-    assert [str(each) for each in llama.expected_of_file(spec, "demo", **places)] == ["expected"]
-    assert asked[0].models == ("demo=20260101-000000-abcd",)
+    bounds = CallerBounds((str(tmp_path),))
+    assert [str(each) for each in llama.expected_of_file(spec, "demo", **places, bounds=bounds)] == ["expected"]
+    assert asked[0][0].models == ("demo=20260101-000000-abcd",) and asked[0][1] is bounds
 
     def fail(*_arguments: Any, **_places: Any) -> None:
         raise UsageError("no folder, run or base model is called that")
@@ -332,6 +334,13 @@ def test_what_a_process_of_its_own_expects_arrives_as_it_was(
         assert list(each.examples) == list(here.examples) and list(each.answers) == list(here.answers)
         assert (each.base is None) == (served.adapter is None) and each.base == here.base
     assert arrived[0].answers[0].text != "" and len(arrived[0].examples) == 2
+    # For somebody who may not read where the images are.
+    (tmp_path / "elsewhere").mkdir()
+    bounds = {"roots": [str(rows), str(tmp_path / "elsewhere")], "private": [], "own_tokens": False}
+    sending: dict[str, Any] = {"spec": spec.model_dump(mode="json"), **places, "bounds": bounds}
+    reference.expect(sending, Channel())  # type: ignore[arg-type]
+    refused = reference._from_record(sent["models"][0])
+    assert not refused.examples and "no row" in str(refused.why)
 
 
 def test_a_full_gpu_is_told_with_who_holds_it(monkeypatch: pytest.MonkeyPatch):
