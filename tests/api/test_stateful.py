@@ -9,6 +9,7 @@ ones hardly ever name a model and a dataset that exist.
 import collections
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import schemathesis
@@ -34,7 +35,7 @@ from tests.api.conftest import UNLIMITED
 from tests.api.test_schema import CHECKS, DOCUMENT
 
 DATASET = "data/rows.jsonl"
-GOOD_BODIES = {
+GOOD_BODIES: dict[str, dict[str, Any]] = {
     "POST /api/v1/training/jobs": {"base_model": "tiny", "dataset": DATASET, "device": "cpu", "max_steps": 2},
     "POST /api/v1/training/jobs/{job_id}/rerun": {"max_steps": 3},
     "POST /api/v1/training/jobs/{job_id}/resume": {"from_start": True},
