@@ -5,13 +5,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from fastapi.responses import Response
 
 from mg_tui import __version__
 from mg_tui.api import (
     datasets,
-    docs,
     evaluations,
     job_actions,
     job_files,
@@ -25,13 +23,15 @@ from mg_tui.api import (
     servers,
 )
 from mg_tui.api.access import NATIVE, OPENAI, RULES
+from mg_tui.api.document import make_document, operation_id
 from mg_tui.api.errors import install_error_handlers
 from mg_tui.api.garden import Garden
 from mg_tui.api.job_changes import JobChanges
 from mg_tui.api.job_events import EventFeeds
+from mg_tui.api.listed_jobs import ListedJobs
 from mg_tui.api.pages import routes as pages
 from mg_tui.api.pages.changes import PageChanges
-from mg_tui.api.resources import json_answer
+from mg_tui.api.resources import encode_json, job_listed, json_answer
 from mg_tui.gate import AuditLog, Gate, GateLimits, Listener, TokenStore
 from mg_tui.runs.folder import RunFolder
 
@@ -73,8 +73,10 @@ def create_app(garden: Garden) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
         redirect_slashes=False,
+        generate_unique_id_function=operation_id,
     )
     app.state.garden = garden
+    garden.listed_jobs = ListedJobs(lambda run, now: encode_json(job_listed(garden, run, now)))
     install_error_handlers(app, garden.paths)
     for router in ROUTERS:
         app.include_router(router)
@@ -83,7 +85,7 @@ def create_app(garden: Garden) -> FastAPI:
     async def health() -> Response:  # answers also while every thread is at work
         return json_answer({"status": "ok"})
 
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     return app
 
 
@@ -101,31 +103,7 @@ def create_gate(garden: Garden, listener: Listener, *, limits: GateLimits | None
     )
 
 
-def _openapi(app: FastAPI) -> dict[str, Any]:
+def _document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title,
-            version=app.version,
-            description="Fine-tune vision-language models. docs/api.md has the same with curl.",
-            routes=app.routes,
-        )
-        components = document.setdefault("components", {})
-        schemas = components.setdefault("schemas", {})
-        schemas.update(docs.SCHEMAS)
-        for unused in ("HTTPValidationError", "ValidationError"):  # of the framework, which are never sent
-            schemas.pop(unused, None)
-        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        document["security"] = [{"token": []}]
-        _drop_default_answers(document)
-        app.openapi_schema = document
+        app.openapi_schema = make_document(app)
     return app.openapi_schema
-
-
-def _drop_default_answers(document: dict[str, Any]) -> None:
-    """The framework adds an answer of any JSON to every route; ours have schemas and examples."""
-    for item in document["paths"].values():
-        for operation in item.values():
-            for answer in operation["responses"].values():
-                content = answer.get("content", {})
-                if "example" not in content.get("application/json", {"example": None}):
-                    del content["application/json"]

@@ -1,5 +1,6 @@
 """What the OpenAPI document says of bodies and answers: schemas made from the specs, and an example for each."""
 
+import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -18,9 +19,20 @@ from mg_tui.gate.refusals import PROBLEM_TYPE
 _JSON: Final = "application/json"
 # What the gate answers on every route, and what every route may.
 _GATE_ERRORS: Final = (400, 401, 403, 404, 405, 408, 413, 415, 421, 422, 429, 503)
+_BYTES: Final = "application/octet-stream"
 _EVENTS: Final = "text/event-stream"
 _TEXT: Final = {"type": "string"}
+_FAULT: Final = {
+    "type": "object",
+    "properties": {
+        "pointer": {"type": "string", "description": "A JSON pointer into the body."},
+        "parameter": {"type": "string", "description": "The name of a parameter of the address, or of a header."},
+        "got": {"description": "What was given."},
+        "accepted": {"type": "string", "description": "What would be accepted."},
+    },
+}
 _NUMBER_OR_TEXT: Final = {"type": ["number", "string", "null"], "description": 'NaN and infinities are "nan", "inf".'}
+_ALWAYS: Final = ("object", "id", "data", "has_more", "state", "status")  # in every answer of a kind that has them
 _OPTION_TYPES: Final = {"integer": "integer", "number": "number", "switch": "boolean", "list": "array"}
 
 LAUNCH_PROPERTIES: Final[Mapping[str, Any]] = {
@@ -41,7 +53,11 @@ SCHEMAS: Final[Mapping[str, Any]] = {
             "detail": _TEXT,
             "instance": _TEXT,
             "hint": {"type": "string", "description": "What to try."},
-            "errors": {"type": "array", "items": {"type": "object"}, "description": "pointer, got, accepted of each."},
+            "errors": {
+                "type": "array",
+                "items": _FAULT,
+                "description": "Places in the body, or bad rows of a dataset.",
+            },
         },
     },
     "OpenAIError": {
@@ -81,6 +97,15 @@ def event_stream(example: str, *errors: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that streams server-sent events."""
     found = answers(None, *errors)
     found[200]["content"] = {_EVENTS: {"schema": _TEXT, "example": EXAMPLES[example]}}
+    return found
+
+
+def file_answer(*errors: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that sends a file, whole or a range of it."""
+    found = answers(None, *errors, openai=True)
+    schema = {"type": "string", "format": "binary"}
+    for status in (200, 206):
+        found[status]["content"] = {_BYTES: {"schema": schema, "example": '{"text": "What is it?", ...}'}}
     return found
 
 
@@ -173,16 +198,19 @@ def body_schema(model: type[BaseModel], *, model_type: bool = False) -> dict[str
 def schema_of(value: Any) -> dict[str, Any]:
     """A schema that an example fits, and every other answer of its kind: null stands for any value."""
     if isinstance(value, dict):
-        return {
-            "type": "object",
-            "properties": {name: schema_of(item) for name, item in value.items()},
-            "required": [name for name in value if name in ("object", "id", "data", "has_more", "state", "status")],
-        }
+        always = [name for name in value if name in _ALWAYS]
+        properties = {name: schema_of(item) for name, item in value.items()}
+        properties |= {name: dict(_TEXT) for name in always if isinstance(value[name], str)}
+        if "object" in properties:
+            properties["object"] = {"const": value["object"]}
+        return {"type": "object", "properties": properties, "required": always}
     if isinstance(value, list):
         return {"type": "array", "items": schema_of(value[0]) if value else {}}
     if isinstance(value, bool):
         return {"type": "boolean"}
-    if isinstance(value, int | float):
+    if isinstance(value, int):
+        return {"type": ["integer", "null"]}
+    if isinstance(value, float):
         return dict(_NUMBER_OR_TEXT)
     return {"type": ["string", "null"]} if isinstance(value, str) else {}
 
@@ -199,9 +227,15 @@ def _property(opt: Option) -> dict[str, Any]:
         schema["type"] = (
             [kind, "string", *(["null"] if opt.optional else [])] if kind != "string" else ["string", "null"]
         )
-    if opt.default is not None:
-        schema["default"] = list(opt.default) if isinstance(opt.default, tuple) else opt.default
+    if opt.default not in (None, "", ()):
+        # Not as `default`: garden.toml or the run that is repeated may have another, and clients would send this one.
+        schema["description"] = f"{opt.help} Usually {_shown(opt.default)}."
     return schema
+
+
+def _shown(default: Any) -> str:
+    values = default if isinstance(default, tuple) else (default,)
+    return ", ".join(value if isinstance(value, str) else json.dumps(value) for value in values)
 
 
 def _request(schema: dict[str, Any], example: Any, *, required: bool = True) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def list_evaluations(garden: GardenOf, after: AfterQuery = None, limit: LimitQue
     "",
     status_code=201,
     summary="Start an evaluation",
-    responses=docs.answers("evaluation", 400, 401, 403, 409, 422, status=201),
+    responses=docs.answers("evaluation", 400, 401, 403, 409, 410, 422, status=201),
     openapi_extra=docs.evaluation_body(),
 )
 def create(

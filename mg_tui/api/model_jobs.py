@@ -71,7 +71,7 @@ def delete(garden: GardenOf, job_id: str) -> Response:
     "/merge",
     status_code=201,
     summary="Merge an adapter into its base model",
-    responses=docs.answers("model_job", 400, 401, 403, 409, 422, 429, status=201),
+    responses=docs.answers("model_job", 400, 401, 403, 409, 410, 422, 429, status=201),
     openapi_extra=docs.model_job_body(MergeSpec, "merge"),
 )
 def merge(
@@ -88,7 +88,7 @@ def merge(
     "/export",
     status_code=201,
     summary="Export a result for other programs",
-    responses=docs.answers("model_job", 400, 401, 403, 409, 422, 429, status=201),
+    responses=docs.answers("model_job", 400, 401, 403, 409, 410, 422, 429, status=201),
     openapi_extra=docs.model_job_body(ExportSpec, "export"),
 )
 def export(

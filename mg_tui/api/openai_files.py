@@ -42,9 +42,7 @@ def show(garden: GardenOf, file_id: str) -> Response:
     return json_answer(file_record(UploadStore(garden.home).find(file_id)))
 
 
-@router.get(
-    "/{file_id}/content", summary="A file's content", responses=docs.answers(None, 206, 401, 404, 416, openai=True)
-)
+@router.get("/{file_id}/content", summary="A file's content", responses=docs.file_answer(206, 401, 404, 416))
 def content(garden: GardenOf, file_id: str) -> Response:
     store = UploadStore(garden.home)
     return FileResponse(store.path(store.find(file_id)), media_type="application/octet-stream")

@@ -47,7 +47,7 @@ _ERROR_FIELDS: Final = ("error", "what", "why", "hint")
     "/serve",
     status_code=201,
     summary="Serve models behind OpenAI's API, in a process that outlives this server",
-    responses=docs.answers("server", 400, 401, 403, 409, 422, 429, status=201),
+    responses=docs.answers("server", 400, 401, 403, 409, 410, 422, 429, status=201),
     openapi_extra=docs.serve_body(),
 )
 def serve(
