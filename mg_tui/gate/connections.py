@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -11,20 +12,31 @@ from mg_tui.gate.refusals import PROBLEM_TYPE, problem
 
 
 class GateConnection(H11Protocol):
-    """A connection that is closed when its request line and headers take too long, when nobody reads its answer, or
-    when there are too many others. Subclasses set `limits`.
+    """A connection that is closed when its request line and headers take too long, or when nobody reads its answer.
+
+    Where there are too many, a new one takes the place of the one that has waited longest for a request: whoever only
+    holds connections open keeps nobody out. Where all of them have a request under way, the new one is answered 503.
+    Subclasses set `limits` and `waiting`, their connections without a request under way, the longest first.
     """
 
     limits = GateLimits()
+    waiting: dict["GateConnection", None]
     _head_timer: asyncio.TimerHandle | None = None
     _stall_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self.limits.connections:
-            transport.abort()
-        else:
-            self._set_head_timer()
+            if not self.waiting:
+                self._answer(503, "too-many-connections", "Too many connections.", [(b"retry-after", b"2")])
+                return
+            next(iter(self.waiting)).end()
+        self._set_head_timer()
+
+    def end(self) -> None:
+        """Close it at once, whatever it waits for."""
+        self._cancel_timers()
+        self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timers()
@@ -54,13 +66,18 @@ class GateConnection(H11Protocol):
         if self.conn.our_state is not h11.IDLE and self.conn.our_state is not h11.SEND_RESPONSE:
             self.transport.close()
             return
-        body = json.dumps(problem(400, "bad-request", "This is no valid HTTP request.")).encode()
+        self._answer(400, "bad-request", "This is no valid HTTP request.")
+
+    def _answer(self, status: int, code: str, detail: str, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """Answer what is no request of the application, and close."""
+        body = json.dumps(problem(status, code, detail)).encode()
         headers = [
             (b"content-type", PROBLEM_TYPE.encode()),
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
+            *more,
         ]
-        for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+        for event in (h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
@@ -70,9 +87,11 @@ class GateConnection(H11Protocol):
         if not awaited or self.transport.is_closing():
             self._cancel_head_timer()
         elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.limits.head_seconds, self.transport.abort)
+            self._head_timer = self.loop.call_later(self.limits.head_seconds, self.end)
+            self.waiting[self] = None
 
     def _cancel_head_timer(self) -> None:
+        self.waiting.pop(self, None)
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
@@ -86,4 +105,4 @@ class GateConnection(H11Protocol):
 
 def connection_class(limits: GateLimits) -> type[GateConnection]:
     """The class of connections with these limits."""
-    return type("LimitedConnection", (GateConnection,), {"limits": limits})
+    return type("LimitedConnection", (GateConnection,), {"limits": limits, "waiting": {}})

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from mg_tui.core.errors import EnvironmentProblem
+from mg_tui.gate.descriptors import ACCEPTED_AT_ONCE, LoopProblems, fit_descriptors
 from mg_tui.gate.limits import GateLimits
 from mg_tui.gate.listener import Listener, check_listener, open_socket
 
 _SHUTDOWN_SECONDS: Final = 1  # for requests under way; followers are cut off
 _KEEP_ALIVE_SECONDS: Final = 5
+_NOT_YET_ACCEPTED: Final = 1024  # connections that the kernel holds meanwhile
 
 
 def serve(
@@ -37,7 +39,7 @@ def serve(
     check_listener(listener)
     listening = open_socket(listener)
     try:
-        server = _make_server(app, listener, limits or GateLimits(), stop_when)
+        server = _make_server(app, listener, fit_descriptors(limits or GateLimits()), stop_when)
         port = listening.getsockname()[1]
         server.announce = lambda: on_ready(listener.url(port))
         server.run(sockets=[listening])
@@ -63,6 +65,7 @@ def _make_server(app: Any, listener: Listener, limits: GateLimits, stop_when: Ca
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        backlog=ACCEPTED_AT_ONCE,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         h11_max_incomplete_event_size=limits.head_bytes,
@@ -79,6 +82,8 @@ def _make_server(app: Any, listener: Listener, limits: GateLimits, stop_when: Ca
 
 
 def _server_class() -> Any:
+    import asyncio
+
     import uvicorn
 
     class GateServer(uvicorn.Server):
@@ -90,7 +95,10 @@ def _server_class() -> Any:
             self._stop_when = stop_when
 
         async def startup(self, sockets: Any = None) -> None:
+            asyncio.get_running_loop().set_exception_handler(LoopProblems())
             await super().startup(sockets)
+            for listening in sockets or ():
+                listening.listen(_NOT_YET_ACCEPTED)
             if self.started:
                 self.announce()
 

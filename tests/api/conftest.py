@@ -139,11 +139,17 @@ class Server:
 
 
 def start_server(
-    home: Path, work: Path, *flags: str, port: int = 0, environ: Mapping[str, str] | None = None
+    home: Path,
+    work: Path,
+    *flags: str,
+    port: int = 0,
+    environ: Mapping[str, str] | None = None,
+    descriptors: int | None = None,
 ) -> Server:
-    """Start `model-garden api` and wait until it answers."""
+    """Start `model-garden api` and wait until it answers. `descriptors`: its limit on open files."""
+    limited = () if descriptors is None else ("sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh")
     process = subprocess.Popen(
-        ["model-garden", "--home", str(home), "api", "--port", str(port), *flags],
+        [*limited, "model-garden", "--home", str(home), "api", "--port", str(port), *flags],
         cwd=work,
         stderr=subprocess.PIPE,
         text=True,

@@ -27,6 +27,11 @@ async def _app(scope, receive, send) -> None:
         while (await receive())["type"] != "lifespan.shutdown":
             await send({"type": "lifespan.startup.complete"})
         await send({"type": "lifespan.shutdown.complete"})
+    elif scope["path"] == "/wait":  # until the caller leaves
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
     elif scope["path"] == "/big":
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for at in range(0, len(BIG), 1 << 16):
@@ -48,6 +53,7 @@ def port(tmp_path_factory):
             AccessRule("GET", "/things", "read"),
             AccessRule("POST", "/things", "run"),
             AccessRule("GET", "/big", "read"),
+            AccessRule("GET", "/wait", "read"),
         ),
         tokens=TokenStore(tmp_path_factory.mktemp("home")),
         listener=Listener(port=0),
@@ -242,6 +248,46 @@ def test_too_many_connections_are_closed_and_the_others_served(port) -> None:
         with contextlib.suppress(httpx.TransportError):
             if httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200:
                 return
+        assert time.monotonic() < deadline
+
+
+def test_a_crowd_that_says_nothing_keeps_nobody_out(port) -> None:
+    """The connection that waits longest makes place; one in use does not."""
+    with _connect(port) as used, contextlib.ExitStack() as stack:
+        used.sendall(b"GET /wait HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert used.recv(65536).startswith(b"HTTP/1.1 200")
+        for _ in range(3):
+            crowd = [stack.enter_context(_connect(port)) for _ in range(LIMITS.connections)]
+            for connection in crowd[::2]:
+                connection.sendall(b"GET /health HTTP/1.1\r\nX-A: ")
+            assert httpx.get(f"http://127.0.0.1:{port}/things").status_code == 200
+        used.settimeout(0.2)
+        with contextlib.suppress(TimeoutError):
+            while part := used.recv(65536):
+                assert b"x" in part
+            pytest.fail("the connection in use was closed")
+
+
+def test_when_every_connection_is_in_use_another_is_answered_and_closed(port) -> None:
+    def is_free() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+        return False
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(LIMITS.connections):
+            connection = stack.enter_context(_connect(port))
+            connection.sendall(b"GET /wait HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        with _connect(port) as one_more:
+            answer = b""
+            with contextlib.suppress(ConnectionResetError):
+                while part := one_more.recv(65536):
+                    answer += part
+        assert answer.startswith(b"HTTP/1.1 503") and b"retry-after: 2" in answer
+        assert b"too-many-connections" in answer
+    deadline = time.monotonic() + 60
+    while not is_free():
         assert time.monotonic() < deadline
 
 
