@@ -201,6 +201,9 @@ def schema_of(value: Any) -> dict[str, Any]:
         always = [name for name in value if name in _ALWAYS]
         properties = {name: schema_of(item) for name, item in value.items()}
         properties |= {name: dict(_TEXT) for name in always if isinstance(value[name], str)}
+        for name, item in properties.items():
+            if item.get("type") == "object" and name != "links":  # as the metrics of an evaluation that has none yet
+                properties[name] = {**item, "type": ["object", "null"]}
         if "object" in properties:
             properties["object"] = {"const": value["object"]}
         return {"type": "object", "properties": properties, "required": always}

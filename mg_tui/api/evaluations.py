@@ -52,7 +52,7 @@ def list_evaluations(garden: GardenOf, after: AfterQuery = None, limit: LimitQue
     "",
     status_code=201,
     summary="Start an evaluation",
-    responses=docs.answers("evaluation", 400, 401, 403, 409, 422, status=201),
+    responses=docs.answers("evaluation", 400, 401, 403, 409, 410, 422, status=201),
     openapi_extra=docs.evaluation_body(),
 )
 def create(
@@ -74,7 +74,7 @@ def create(
     )
     with claimed as claim:
         folder = EvaluationFolder(garden.home / EvaluationFolder.parent / claim.resource_id)
-        if not (claim.repeated and folder.journal_file.is_file()):
+        if not claim.is_there(folder, "evaluation"):
             folder = launch_evaluation(
                 spec, garden.settings, cwd=garden.cwd, gpus=gpus, run_id=claim.resource_id, bounds=garden.bounds
             )

@@ -18,19 +18,46 @@ from typing import Any, Final
 
 from mg_tui.api.errors import ApiError
 from mg_tui.core.errors import EnvironmentProblem
+from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.lock import flock_exclusive
 
 KEEP_SECONDS: Final = 86_400.0
 _FOLDER: Final = "idempotency"
+_MADE: Final = b"\nmade"  # a second line of the file, appended so that a kill leaves the first one whole
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
 class CreationClaim:
-    """A creation under a key: the id of its resource, and whether an earlier request chose it."""
+    """A creation under a key.
+
+    Attributes:
+        resource_id: the id that its resource has or gets.
+        repeated: an earlier request chose that id.
+        made: an earlier request created the resource.
+    """
 
     resource_id: str
     repeated: bool
+    made: bool = False
+
+    def is_there(self, folder: RunFolder, noun: str) -> bool:
+        """Whether the resource, in this folder, need not be created.
+
+        Raises:
+            ApiError: 410, it was created and has been deleted since.
+        """
+        if not self.repeated or folder.journal_file.is_file():
+            return self.repeated
+        if self.made:
+            raise deleted(noun, self.resource_id)
+        return False
+
+
+def deleted(noun: str, name: str) -> ApiError:
+    """410 for a resource that a key once created: creating it again is another request."""
+    detail = f"The {noun} {name} of this Idempotency-Key was deleted."
+    return ApiError(410, f"{noun}-deleted", detail, hint="send another key to create it again")
 
 
 class IdempotencyKeys:
@@ -73,7 +100,10 @@ class IdempotencyKeys:
         try:
             if not flock_exclusive(fd, file, timeout=0.0):
                 raise ApiError(409, "request-under-way", "A request with this Idempotency-Key is under way.")
-            yield self._settle(fd, _hash(json.dumps(body, sort_keys=True)), new_id)
+            claim = self._settle(fd, _hash(json.dumps(body, sort_keys=True)), new_id)
+            yield claim
+            if not claim.made:  # a creation that fails does not come this far, and may be tried again
+                os.pwrite(fd, _MADE, os.fstat(fd).st_size)
         finally:
             os.close(fd)
 
@@ -88,7 +118,7 @@ class IdempotencyKeys:
             return CreationClaim(chosen, False)
         if record["body"] != body:
             raise ApiError(422, "idempotency-key-reused", "This Idempotency-Key was used for another request.")
-        return CreationClaim(record["id"], True)
+        return CreationClaim(record["id"], True, made=record["made"])
 
     def _tidy(self) -> None:
         """Now and then, remove keys that are older than a day."""
@@ -102,11 +132,12 @@ class IdempotencyKeys:
                     file.unlink(missing_ok=True)
 
 
-def _read(fd: int) -> dict[str, str] | None:
+def _read(fd: int) -> dict[str, Any] | None:
     """What a file says; None for a new one, or one whose writer was killed before it was whole."""
     try:
-        record = json.loads(os.pread(fd, 4096, 0))
-        return {"body": str(record["body"]), "id": str(record["id"])}
+        text, _, rest = os.pread(fd, 4096, 0).partition(b"\n")
+        record = json.loads(text)
+        return {"body": str(record["body"]), "id": str(record["id"]), "made": rest == _MADE.strip()}
     except (ValueError, TypeError, KeyError):
         return None
 

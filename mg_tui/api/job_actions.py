@@ -118,7 +118,7 @@ def resume(
     "/rerun",
     status_code=201,
     summary="Start a new job from this one's options",
-    responses=docs.answers("job", 400, 401, 403, 404, 409, 422, status=201),
+    responses=docs.answers("job", 400, 401, 403, 404, 409, 410, 422, status=201),
     openapi_extra=docs.rerun_body(),
 )
 def rerun(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.api.errors import ApiError, spec_problem
 from mg_tui.api.garden import Garden, requester
+from mg_tui.api.idempotency import deleted
 from mg_tui.api.paths import OUTSIDE, PathForbidden
 from mg_tui.core.errors import RunFailed, SpecError
 from mg_tui.core.options import options_of
@@ -155,7 +156,7 @@ def create_job(garden: Garden, caller: Caller, order: JobOrder, *, key: str | No
         key, caller=caller.name, path=path, body=body, new_id=lambda: new_run_id(order.spec.name)
     ) as claim:
         folder = RunFolder(garden.home / RunFolder.parent / claim.resource_id)
-        if not (claim.repeated and folder.journal_file.is_file()):
+        if not claim.is_there(folder, "job"):
             folder = _create(garden, order, claim.resource_id)
         _start(garden, caller, order, folder)
         return folder
@@ -166,7 +167,7 @@ def _create(garden: Garden, order: JobOrder, run_id: str) -> RunFolder:
 
     spec, settings, cwd = order.spec, garden.settings, order.cwd
     if _was_removed(garden, run_id):
-        raise ApiError(410, "job-deleted", f"The job {run_id} of this Idempotency-Key was deleted.")
+        raise deleted("job", run_id)
     check_process_count(spec.processes, order.gpus, devices.find_devices())
     launch.check_output_dir(spec, cwd=cwd)
     checked = run_preflight(spec, settings, cwd=cwd, policy=garden.paths.policy)

@@ -71,7 +71,7 @@ def delete(garden: GardenOf, job_id: str) -> Response:
     "/merge",
     status_code=201,
     summary="Merge an adapter into its base model",
-    responses=docs.answers("model_job", 400, 401, 403, 409, 422, 429, status=201),
+    responses=docs.answers("model_job", 400, 401, 403, 409, 410, 422, 429, status=201),
     openapi_extra=docs.model_job_body(MergeSpec, "merge"),
 )
 def merge(
@@ -88,7 +88,7 @@ def merge(
     "/export",
     status_code=201,
     summary="Export a result for other programs",
-    responses=docs.answers("model_job", 400, 401, 403, 409, 422, 429, status=201),
+    responses=docs.answers("model_job", 400, 401, 403, 409, 410, 422, 429, status=201),
     openapi_extra=docs.model_job_body(ExportSpec, "export"),
 )
 def export(
@@ -115,7 +115,7 @@ def _start(
     )
     with claimed as claim:
         folder = ModelJobFolder(garden.home / ModelJobFolder.parent / claim.resource_id)
-        if not (claim.repeated and folder.journal_file.is_file()):
+        if not claim.is_there(folder, "job"):
             _require_place(garden)
             folder = launch_model_job(
                 spec, garden.settings, cwd=garden.cwd, run_id=claim.resource_id, bounds=garden.bounds

@@ -50,7 +50,7 @@ def list_jobs(garden: GardenOf, after: AfterId = None, limit: LimitQuery = 20) -
 @router.post(
     "",
     summary="Create a job",
-    responses=docs.answers("fine_tuning_job", 400, 401, 403, 404, 409, 422, openai=True),
+    responses=docs.answers("fine_tuning_job", 400, 401, 403, 404, 409, 410, 422, openai=True),
     openapi_extra=docs.fine_tuning_body(),
 )
 def create(

@@ -47,7 +47,7 @@ _ERROR_FIELDS: Final = ("error", "what", "why", "hint")
     "/serve",
     status_code=201,
     summary="Serve models behind OpenAI's API, in a process that outlives this server",
-    responses=docs.answers("server", 400, 401, 403, 409, 422, 429, status=201),
+    responses=docs.answers("server", 400, 401, 403, 409, 410, 422, 429, status=201),
     openapi_extra=docs.serve_body(),
 )
 def serve(
@@ -63,7 +63,7 @@ def serve(
     )
     with claimed as claim:
         folder = ServerFolder(garden.home / ServerFolder.parent / claim.resource_id)
-        if not (claim.repeated and folder.journal_file.is_file()):
+        if not claim.is_there(folder, "server"):
             _require_place(garden)
             folder = launch_server(
                 spec, garden.settings, cwd=garden.cwd, gpus=gpus, run_id=claim.resource_id, bounds=garden.bounds

@@ -211,6 +211,27 @@ def test_a_key_whose_server_died_continues_its_job(client, queued, settings, mon
     assert job["id"] == made.name and job["state"] == "queued"
 
 
+@pytest.mark.parametrize("emptied", [False, True], ids=["in the trash", "for good"])
+def test_a_key_does_not_create_a_deleted_job_again(client, queued, settings, emptied) -> None:
+    made = queued("key", name="a").json()["id"]
+    client.post(f"{JOBS}/{made}/stop")
+    assert client.delete(f"{JOBS}/{made}", params={"permanently": emptied}).status_code == 204
+    for _ in range(2):
+        again = queued("key", name="a")
+        assert (again.status_code, again.json()["type"]) == (410, "urn:model-garden:problem:job-deleted")
+        assert made in again.json()["detail"] and "another key" in again.json()["hint"]
+    assert queued("key", name="b").status_code == 422
+    assert not client.get(JOBS).json()["data"]
+    assert queued("other", name="a").status_code == 201
+
+
+def test_a_key_of_a_refused_creation_may_be_used_again(client, queued, work) -> None:
+    (work / "data" / "rows.jsonl").rename(work / "rows.jsonl")
+    assert queued("key").status_code == 422
+    (work / "rows.jsonl").rename(work / "data" / "rows.jsonl")
+    assert queued("key").status_code == 201
+
+
 def test_the_guides_names_and_ours_are_the_same(client, queued) -> None:
     job = queued(
         dataset_path="data/rows.jsonl",
