@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import ClassVar
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -11,17 +12,19 @@ from mg_tui.gate.refusals import PROBLEM_TYPE, problem
 
 
 class GateConnection(H11Protocol):
-    """A connection that is closed when its request line and headers take too long, when nobody reads its answer, or
-    when there are too many others. Subclasses set `limits`.
+    """A connection that is closed when its request line and headers take too long or when nobody reads its answer. If
+    there are too many, the one that has said nothing for longest makes room, so that whoever sends a request is served.
+    Subclasses set `limits` and a dictionary of their own for `waiting`.
     """
 
     limits = GateLimits()
+    waiting: ClassVar[dict["GateConnection", None]] = {}  # for the head of a request, those for longest first
     _head_timer: asyncio.TimerHandle | None = None
     _stall_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self.limits.connections:
+        if len(self.connections) > self.limits.connections and not self._make_room():
             transport.abort()
         else:
             self._set_head_timer()
@@ -64,6 +67,15 @@ class GateConnection(H11Protocol):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
+    def _make_room(self) -> bool:
+        """Close the connection that has waited for a request longest, if one has."""
+        longest = next(iter(self.waiting), None)
+        if longest is None:
+            return False
+        longest._cancel_head_timer()
+        longest.transport.abort()
+        return True
+
     def _set_head_timer(self) -> None:
         """While a request's head is awaited, its deadline runs; bytes that trickle in do not move it."""
         awaited = self.cycle is None or self.cycle.response_complete
@@ -71,8 +83,10 @@ class GateConnection(H11Protocol):
             self._cancel_head_timer()
         elif self._head_timer is None:
             self._head_timer = self.loop.call_later(self.limits.head_seconds, self.transport.abort)
+            self.waiting[self] = None
 
     def _cancel_head_timer(self) -> None:
+        self.waiting.pop(self, None)
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
@@ -86,4 +100,4 @@ class GateConnection(H11Protocol):
 
 def connection_class(limits: GateLimits) -> type[GateConnection]:
     """The class of connections with these limits."""
-    return type("LimitedConnection", (GateConnection,), {"limits": limits})
+    return type("LimitedConnection", (GateConnection,), {"limits": limits, "waiting": {}})

@@ -1,8 +1,11 @@
 """Starts uvicorn: one process, our limits, a quick shutdown."""
 
+import contextlib
 import logging
+import resource
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from mg_tui.core.errors import EnvironmentProblem
@@ -11,6 +14,9 @@ from mg_tui.gate.listener import Listener, check_listener, open_socket
 
 _SHUTDOWN_SECONDS: Final = 1  # for requests under way; followers are cut off
 _KEEP_ALIVE_SECONDS: Final = 5
+_BACKLOG: Final = 128  # connections that the kernel holds, and that are accepted at a time
+_OTHER_FILES: Final = 256  # journals that are followed, uploads, processes that are started
+_FEWEST: Final = 16  # connections, however few files may be open
 
 
 def serve(
@@ -45,6 +51,21 @@ def serve(
         listening.close()
 
 
+def fit_descriptors(limits: GateLimits) -> GateLimits:
+    """Raise this process's limit of open files as far as the connections need, or lower theirs to what it may have:
+    a server without a free descriptor accepts nobody.
+    """
+    wanted = limits.connections + _BACKLOG + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return limits
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return replace(limits, connections=max(_FEWEST, min(limits.connections, soft - _BACKLOG - _OTHER_FILES)))
+
+
 def _make_server(app: Any, listener: Listener, limits: GateLimits, stop_when: Callable[[], bool]) -> Any:
     import ssl
 
@@ -55,7 +76,8 @@ def _make_server(app: Any, listener: Listener, limits: GateLimits, stop_when: Ca
     _log_to_stderr()
     config = uvicorn.Config(
         app,
-        http=connection_class(limits),
+        http=connection_class(fit_descriptors(limits)),
+        backlog=_BACKLOG,
         ws="none",
         loop="asyncio",
         lifespan="on",

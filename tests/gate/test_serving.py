@@ -198,6 +198,39 @@ def test_too_many_connections_are_closed_and_the_others_served(port) -> None:
         assert time.monotonic() < deadline
 
 
+def test_whoever_asks_is_served_beside_a_crowd_that_says_nothing(port) -> None:
+    with contextlib.ExitStack() as stack:
+        for number in range(60):
+            connection = stack.enter_context(_connect(port))
+            if number % 2:
+                with contextlib.suppress(ConnectionError):
+                    connection.sendall(b"GET /things HTTP/1.1\r\nX: ")
+            if number % 5 == 0:
+                assert httpx.get(f"http://127.0.0.1:{port}/things").json()["caller"] == "local"
+
+
+def test_connections_fit_the_limit_of_open_files() -> None:
+    """In a process of its own, whose limit is not raised again."""
+    script = (
+        "import resource, sys\n"
+        "from mg_tui.gate import GateLimits\n"
+        "from mg_tui.gate.serving import fit_descriptors\n"
+        "soft, hard = int(sys.argv[1]), int(sys.argv[2])\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))\n"
+        "print(fit_descriptors(GateLimits(connections=600)).connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
+    )
+    root = Path(__file__).parents[2]
+    for soft, hard, expected in (
+        (256, 2000, "600 984"),
+        (1024, 1024, "600 1024"),
+        (256, 500, "116 500"),
+        (64, 64, "16 64"),
+    ):
+        command = [sys.executable, "-c", script, str(soft), str(hard)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=60)
+        assert done.stdout.strip() == expected, (soft, hard, done)
+
+
 def test_a_websocket_upgrade_is_no_way_in(port) -> None:
     headers = {
         "Connection": "Upgrade",
