@@ -6,6 +6,7 @@ stay in the queue, from where most of what can be done to a job can be done.
 
 import itertools
 import zlib
+from typing import Any
 
 import pytest
 import schemathesis
@@ -27,12 +28,13 @@ from tests.api.conftest import UNLIMITED
 
 DATASET = "data/vision_dataset.jsonl"
 # Random bodies are refused nearly always; three of four are replaced by these.
-BODIES = {
+BODIES: dict[str, dict[str, Any]] = {
     "job_create": {"base_model": "tiny", "dataset": DATASET, "device": "cpu", "max_steps": 2},
     "job_rerun": {"max_steps": 3},
     "job_resume": {},
     "job_stop": {"now": False},
     "job_move": {"position": "first"},
+    "model_serve": {"models": ["tiny"]},
     "evaluation_create": {"model": "tiny", "dataset": DATASET, "gpus": "cpu"},
 }
 CHECKS = [
@@ -92,7 +94,7 @@ def _try_sequences(gate, sequences: int, steps: int, paths: str = "/") -> dict[t
             gate.begin()
 
         def before_call(self, case) -> None:
-            body = BODIES.get(case.operation.label and case.operation.definition.raw.get("operationId"))
+            body = BODIES.get(case.operation.definition.raw["operationId"])
             if body is not None and zlib.crc32(repr(case.body).encode()) % 4:
                 case.body = dict(body)
 
@@ -122,9 +124,9 @@ def _done(answered, name: str) -> bool:
 
 
 def test_sequences_of_requests(gate) -> None:
-    answered = _try_sequences(gate, 8, 15, "/training/")
-    for name in ("job_create", "job_show", "job_stop"):
-        assert _done(answered, name), answered
+    answered = _try_sequences(gate, 5, 12, "/training/")
+    done = {name for name, code in answered if code < 300}
+    assert "job_create" in done and len(done) >= 4, answered
 
 
 @pytest.mark.slow
@@ -134,5 +136,13 @@ def test_many_sequences_of_requests(gate) -> None:
     print(sorted(answered.items()))
     for action in ("create", "show", "stop", "hold", "release", "move", "rerun", "annotate", "delete", "logs"):
         assert _done(answered, f"job_{action}"), (action, answered)
-    for name in ("trash_restore", "evaluation_create", "evaluation_show", "file_upload", "file_show", "file_delete"):
+    for name in (
+        "trash_restore",
+        "server_show",
+        "evaluation_create",
+        "evaluation_show",
+        "file_upload",
+        "file_show",
+        "file_delete",
+    ):
         assert _done(answered, name), (name, answered)
