@@ -9,6 +9,7 @@ check:
     uv run ruff format --check .
     uv run mypy
     uv run lint-imports
+    uv run scripts/lint_scripts.sh
     uv run python scripts/docs_reference.py --check
 
 # Secrets in the newest commit, known vulnerabilities of dependencies.

@@ -7,8 +7,9 @@
 One server over a home with 1,000 runs that have ended and one that trains the tiny model on the same cores, as a
 process of its own; callers are a third process. Load is 200 followers of the run's events and 1,000 listings a
 minute; it alternates with no load, and the seconds a step takes are compared. What the callers themselves compute
-takes cores from the run as well and is named beside the slowdown. An event is delivered when a follower has read it; it
-begins when the worker wrote it into the journal.
+takes cores from the run as well, which those of other machines do not: it is named beside the slowdown, and load is put
+on a second time with callers that run only while a core is idle (SCHED_IDLE). An event is delivered when a follower has
+read it; it begins when the worker wrote it into the journal.
 """
 
 import argparse
@@ -53,6 +54,7 @@ class Figures:
     first_creation: float = 0.0
     alone: list[list[float]] = field(default_factory=list)  # seconds of each step, of each phase
     loaded: list[list[float]] = field(default_factory=list)
+    yielding: list[list[float]] = field(default_factory=list)  # with callers that give way
     deliveries: list[float] = field(default_factory=list)
     loaded_listings: list[float] = field(default_factory=list)
     server_share: float = 0.0  # of a core, under load
@@ -68,11 +70,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=4.0, help="in all, about")
     parser.add_argument("--print", action="store_true", dest="only_print", help="do not write docs/api.md")
     parser.add_argument("--call", nargs=4, metavar=("URL", "RUN", "SECONDS", "AFTER"), help=argparse.SUPPRESS)
+    parser.add_argument("--give-way", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.give_way:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     if options.call is not None:
         print(json.dumps(asyncio.run(call(*options.call))))
         return
-    phase = max((60 * options.minutes - _FIXED_SECONDS) / (2 * PAIRS), 5.0)
+    phase = max((60 * options.minutes - _FIXED_SECONDS) / (3 * PAIRS), 5.0)
     base = Path(tempfile.mkdtemp(prefix="api-benchmark-"))
     try:
         table = format_table(measure(base, phase), phase)
@@ -150,14 +155,15 @@ def measure_creations(client: httpx.Client, rows: Path, figures: Figures) -> Non
 
 def measure_load(figures: Figures, journal: Path, url: str, run: str, server: psutil.Process, phase: float) -> None:
     """Phases without and with load, in turn."""
-    server_seconds = callers_seconds = wall = 0.0
+    server_seconds = callers_seconds = aside = wall = 0.0
     busy, began = busy_seconds(), time.monotonic()
     own = own_seconds(server, journal)
     for _ in range(PAIRS):
         figures.alone.append(steps_within(journal, phase))
-        command = [sys.executable, __file__, "--call", url, run, str(phase), str(last_number(journal))]
-        callers = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert callers.stdout is not None and callers.stdout.readline() == "ready\n"
+        callers = start_callers(url, run, phase, journal, "--give-way")
+        figures.yielding.append(steps_within(journal, phase))
+        aside += json.loads(callers.communicate(timeout=120)[0])["cpu"]
+        callers = start_callers(url, run, phase, journal)
         before, then = cpu_of(server), time.monotonic()
         figures.loaded.append(steps_within(journal, phase))
         output, _ = callers.communicate(timeout=60)
@@ -171,8 +177,16 @@ def measure_load(figures: Figures, journal: Path, url: str, run: str, server: ps
         figures.memory_loaded = max(figures.memory_loaded, server.memory_info().rss / 2**20)
     figures.server_share, figures.callers_share = server_seconds / wall, callers_seconds / wall
     elapsed = (time.monotonic() - began) * (psutil.cpu_count() or 1)
-    used = own_seconds(server, journal) - own + callers_seconds
+    used = own_seconds(server, journal) - own + callers_seconds + aside
     figures.others = max(busy_seconds() - busy - used, 0.0) / elapsed
+
+
+def start_callers(url: str, run: str, phase: float, journal: Path, *flags: str) -> "subprocess.Popen[str]":
+    """Start the callers; returns when all of them follow."""
+    command = [sys.executable, __file__, *flags, "--call", url, run, str(phase), str(last_number(journal))]
+    callers = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert callers.stdout is not None and callers.stdout.readline() == "ready\n"
+    return callers
 
 
 async def call(url: str, run: str, seconds: str, after: str) -> dict[str, Any]:
@@ -346,6 +360,7 @@ def format_table(figures: Figures, phase: float) -> str:
     """What was measured, as Markdown."""
     alone = statistics.mean([seconds for steps in figures.alone for seconds in steps])
     loaded = statistics.mean([seconds for steps in figures.loaded for seconds in steps])
+    yielding = statistics.mean([seconds for steps in figures.yielding for seconds in steps])
     quiet = "the machine was quiet" if figures.others < 0.05 else "the machine was not quiet: take it with care"
     rows = [
         ("start of the process until it answers, median of 5", f"{statistics.median(figures.starts):.2f} s", "0.8 s"),
@@ -366,6 +381,11 @@ def format_table(figures: Figures, phase: float) -> str:
         (
             f"step under load, mean of {sum(map(len, figures.loaded))}",
             f"{loaded:.3f} s: {100 * (loaded / alone - 1):+.1f} %",
+            "+5 %",
+        ),
+        (
+            f"step under load of callers that give way, mean of {sum(map(len, figures.yielding))}",
+            f"{yielding:.3f} s: {100 * (yielding / alone - 1):+.1f} %",
             "+5 %",
         ),
         ("CPU under load: server, callers", f"{figures.server_share:.0%}, {figures.callers_share:.0%} of a core", ""),

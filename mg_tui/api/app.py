@@ -28,9 +28,10 @@ from mg_tui.api.errors import install_error_handlers
 from mg_tui.api.garden import Garden
 from mg_tui.api.job_changes import JobChanges
 from mg_tui.api.job_events import EventFeeds
+from mg_tui.api.listed_jobs import ListedJobs
 from mg_tui.api.pages import routes as pages
 from mg_tui.api.pages.changes import PageChanges
-from mg_tui.api.resources import json_answer
+from mg_tui.api.resources import encode_json, job_listed, json_answer
 from mg_tui.gate import AuditLog, Gate, GateLimits, Listener, TokenStore
 from mg_tui.runs.folder import RunFolder
 
@@ -75,6 +76,7 @@ def create_app(garden: Garden) -> FastAPI:
         generate_unique_id_function=operation_id,
     )
     app.state.garden = garden
+    garden.listed_jobs = ListedJobs(lambda run, now: encode_json(job_listed(garden, run, now)))
     install_error_handlers(app, garden.paths)
     for router in ROUTERS:
         app.include_router(router)

@@ -74,7 +74,7 @@ def create(
     )
     with claimed as claim:
         folder = EvaluationFolder(garden.home / EvaluationFolder.parent / claim.resource_id)
-        if not claim.is_there(folder, "evaluation"):
+        if not (claim.repeated and folder.journal_file.is_file()):
             folder = launch_evaluation(
                 spec, garden.settings, cwd=garden.cwd, gpus=gpus, run_id=claim.resource_id, bounds=garden.bounds
             )

@@ -28,6 +28,7 @@ from mg_tui.runs.store import RunStore, RunSummary
 if TYPE_CHECKING:
     from mg_tui.api.job_changes import JobChanges
     from mg_tui.api.job_events import EventFeeds
+    from mg_tui.api.listed_jobs import ListedJobs
     from mg_tui.api.pages.changes import PageChanges
 
 FolderT = TypeVar("FolderT", bound=RunFolder)
@@ -53,6 +54,7 @@ class Garden:
         self.feeds: EventFeeds
         self.job_changes: JobChanges
         self.changes: PageChanges
+        self.listed_jobs: ListedJobs
         self.followed = FollowedRuns()
         kinds = (RunFolder, EvaluationFolder, ModelJobFolder, ServerFolder)
         self._stores = {kind: RunStore(settings.home, kind) for kind in kinds}

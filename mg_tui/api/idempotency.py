@@ -2,7 +2,8 @@
 
 Each key is a file named by a hash of caller, path and key. It is locked while its request is under way and says, before
 anything is created, which id the resource will have: a server that finds such a file without a lock continues what the
-killed one began.
+killed one began. A second line says that the resource was created: if it is deleted later, the key creates nothing, and
+answers 410 until it is forgotten. A request that is refused leaves its key free.
 """
 
 import contextlib
@@ -18,52 +19,41 @@ from typing import Any, Final
 
 from mg_tui.api.errors import ApiError
 from mg_tui.core.errors import EnvironmentProblem
+from mg_tui.runs.evaluations import EvaluationFolder
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.lock import flock_exclusive
+from mg_tui.runs.model_jobs import ModelJobFolder
+from mg_tui.runs.servers import ServerFolder
+from mg_tui.runs.trash import list_trash
 
 KEEP_SECONDS: Final = 86_400.0
+_KINDS: Final = (RunFolder, EvaluationFolder, ModelJobFolder, ServerFolder)
 _FOLDER: Final = "idempotency"
-_MADE: Final = b"\nmade"  # a second line of the file, appended so that a kill leaves the first one whole
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
 class CreationClaim:
-    """A creation under a key.
-
-    Attributes:
-        resource_id: the id that its resource has or gets.
-        repeated: an earlier request chose that id.
-        made: an earlier request created the resource.
-    """
+    """A creation under a key: the id of its resource, and whether an earlier request chose it."""
 
     resource_id: str
     repeated: bool
-    made: bool = False
-
-    def is_there(self, folder: RunFolder, noun: str) -> bool:
-        """Whether the resource, in this folder, need not be created.
-
-        Raises:
-            ApiError: 410, it was created and has been deleted since.
-        """
-        if not self.repeated or folder.journal_file.is_file():
-            return self.repeated
-        if self.made:
-            raise deleted(noun, self.resource_id)
-        return False
 
 
-def deleted(noun: str, name: str) -> ApiError:
-    """410 for a resource that a key once created: creating it again is another request."""
-    detail = f"The {noun} {name} of this Idempotency-Key was deleted."
-    return ApiError(410, f"{noun}-deleted", detail, hint="send another key to create it again")
+@dataclass(frozen=True, slots=True)
+class _KeyRecord:
+    """What a file says: the body's hash, the resource's id, and what was created under it; None: nothing yet."""
+
+    body: str
+    id: str
+    made: str | None
 
 
 class IdempotencyKeys:
     """The keys of a home folder."""
 
     def __init__(self, home: Path):
+        self._home = home
         self._folder = home / _FOLDER
         self._tidied = 0.0
 
@@ -71,7 +61,7 @@ class IdempotencyKeys:
     def claim(
         self, key: str | None, *, caller: str, path: str, body: Any, new_id: Callable[[], str]
     ) -> Iterator[CreationClaim]:
-        """Hold a key while its creation is done.
+        """Hold a key while its creation is done; then write down that it was, or free the key if nothing was created.
 
         Args:
             key: the Idempotency-Key header; None claims nothing.
@@ -80,7 +70,8 @@ class IdempotencyKeys:
             new_id: makes the resource's id.
 
         Raises:
-            ApiError: 400, no possible key; 409, its request is under way; 422, it was used for another body.
+            ApiError: 400, no possible key; 409, its request is under way; 410, what it created was deleted; 422, it was
+                used for another body.
             EnvironmentProblem: the key cannot be stored.
         """
         if key is None:
@@ -100,15 +91,22 @@ class IdempotencyKeys:
         try:
             if not flock_exclusive(fd, file, timeout=0.0):
                 raise ApiError(409, "request-under-way", "A request with this Idempotency-Key is under way.")
-            claim = self._settle(fd, _hash(json.dumps(body, sort_keys=True)), new_id)
-            yield claim
-            if not claim.made:  # a creation that fails does not come this far, and may be tried again
-                os.pwrite(fd, _MADE, os.fstat(fd).st_size)
+            record = _read(fd)
+            claim = self._settle(fd, record, _hash(json.dumps(body, sort_keys=True)), new_id)
+            try:
+                yield claim
+            except BaseException:
+                if (noun := self._find(claim.resource_id)) is not None:
+                    _append_made(fd, record, noun)
+                else:
+                    with contextlib.suppress(OSError):
+                        os.ftruncate(fd, 0)
+                raise
+            _append_made(fd, record, self._find(claim.resource_id) or "job")
         finally:
             os.close(fd)
 
-    def _settle(self, fd: int, body: str, new_id: Callable[[], str]) -> CreationClaim:
-        record = _read(fd)
+    def _settle(self, fd: int, record: _KeyRecord | None, body: str, new_id: Callable[[], str]) -> CreationClaim:
         if record is None:
             chosen = new_id()
             text = json.dumps({"body": body, "id": chosen, "t": time.time()}).encode()
@@ -116,9 +114,31 @@ class IdempotencyKeys:
             os.pwrite(fd, text, 0)
             os.fsync(fd)
             return CreationClaim(chosen, False)
-        if record["body"] != body:
+        if record.body != body:
             raise ApiError(422, "idempotency-key-reused", "This Idempotency-Key was used for another request.")
-        return CreationClaim(record["id"], True, made=record["made"])
+        if self._find(record.id) is None:
+            self._require_not_deleted(record)
+        return CreationClaim(record.id, True)
+
+    def _require_not_deleted(self, record: _KeyRecord) -> None:
+        in_trash = any(run.id == record.id for run in list_trash(self._home))
+        if record.made is None and not in_trash:
+            return  # nothing was created: the server was killed before
+        noun = record.made or "job"
+        hint = "send another Idempotency-Key to create it again"
+        raise ApiError(
+            410,
+            f"{noun}-deleted",
+            f"The {noun} {record.id} of this Idempotency-Key was deleted.",
+            hint=f"restore it from the trash, or {hint}" if in_trash else hint,
+        )
+
+    def _find(self, resource_id: str) -> str | None:
+        """What the resource is, if there is one with this id."""
+        for kind in _KINDS:
+            if kind(self._home / kind.parent / resource_id).journal_file.is_file():
+                return "job" if kind is RunFolder else kind.noun
+        return None
 
     def _tidy(self) -> None:
         """Now and then, remove keys that are older than a day."""
@@ -132,14 +152,23 @@ class IdempotencyKeys:
                     file.unlink(missing_ok=True)
 
 
-def _read(fd: int) -> dict[str, Any] | None:
-    """What a file says; None for a new one, or one whose writer was killed before it was whole."""
+def _read(fd: int) -> _KeyRecord | None:
+    """What a file says; None for a new one, or one whose writer was killed before its first line was whole."""
+    first, *more = os.pread(fd, 4096, 0).split(b"\n")
     try:
-        text, _, rest = os.pread(fd, 4096, 0).partition(b"\n")
-        record = json.loads(text)
-        return {"body": str(record["body"]), "id": str(record["id"]), "made": rest == _MADE.strip()}
+        record = json.loads(first)
+        made = [json.loads(line)["made"] for line in more if line.endswith(b"}")]
+        return _KeyRecord(str(record["body"]), str(record["id"]), str(made[0]) if made else None)
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def _append_made(fd: int, before: _KeyRecord | None, noun: str) -> None:
+    """Say that the resource exists, unless that was known; where it cannot be said, the next request says it."""
+    if before is None or before.made is None:
+        with contextlib.suppress(OSError):
+            os.pwrite(fd, f"\n{json.dumps({'made': noun})}".encode(), os.fstat(fd).st_size)
+            os.fsync(fd)
 
 
 def _hash(text: str) -> str:

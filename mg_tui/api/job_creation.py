@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.api.errors import ApiError, spec_problem
 from mg_tui.api.garden import Garden, requester
-from mg_tui.api.idempotency import deleted
 from mg_tui.api.paths import OUTSIDE, PathForbidden
 from mg_tui.core.errors import RunFailed, SpecError
 from mg_tui.core.options import options_of
@@ -22,7 +21,6 @@ from mg_tui.runs.folder import RunFolder, new_run_id
 from mg_tui.runs.queue import restart_waiters
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import summarize_run
-from mg_tui.runs.trash import list_trash
 
 if TYPE_CHECKING:
     from mg_tui.preflight.checks import PreflightResult
@@ -149,14 +147,14 @@ def create_job(garden: Garden, caller: Caller, order: JobOrder, *, key: str | No
     """Check an order and start or queue its run, once for each key.
 
     Raises:
-        ApiError: see `IdempotencyKeys.claim`; 410, the job of this key was deleted.
+        ApiError: see `IdempotencyKeys.claim`.
         GardenError: a check failed; no run was created.
     """
     with garden.keys.claim(
         key, caller=caller.name, path=path, body=body, new_id=lambda: new_run_id(order.spec.name)
     ) as claim:
         folder = RunFolder(garden.home / RunFolder.parent / claim.resource_id)
-        if not claim.is_there(folder, "job"):
+        if not (claim.repeated and folder.journal_file.is_file()):
             folder = _create(garden, order, claim.resource_id)
         _start(garden, caller, order, folder)
         return folder
@@ -166,8 +164,6 @@ def _create(garden: Garden, order: JobOrder, run_id: str) -> RunFolder:
     from mg_tui.preflight.checks import run_preflight
 
     spec, settings, cwd = order.spec, garden.settings, order.cwd
-    if _was_removed(garden, run_id):
-        raise deleted("job", run_id)
     check_process_count(spec.processes, order.gpus, devices.find_devices())
     launch.check_output_dir(spec, cwd=cwd)
     checked = run_preflight(spec, settings, cwd=cwd, policy=garden.paths.policy)
@@ -185,10 +181,6 @@ def _require_inside(checked: "PreflightResult") -> None:
         for problem in dataset.problems if dataset is not None else ():
             if OUTSIDE in problem.what:
                 raise PathForbidden(str(problem))
-
-
-def _was_removed(garden: Garden, run_id: str) -> bool:
-    return any(removed.id == run_id for removed in list_trash(garden.home))
 
 
 def _start(garden: Garden, caller: Caller, order: JobOrder, folder: RunFolder) -> None:

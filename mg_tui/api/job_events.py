@@ -1,13 +1,16 @@
 """A job's journal as server-sent events, for many followers at the price of one reader.
 
-One task for each followed run looks at the journal's size a few times a second and reads what is new; followers get the
-same encoded frames. A follower who begins further back reads the file itself until it has caught up.
+One task for each followed run reads what is new of the journal a few times a second, less often for many followers;
+they get the same encoded bytes, those of several events at once. A follower who begins further back reads the file
+itself until it has caught up.
 """
 
 import asyncio
+import itertools
 import json
+import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
@@ -19,6 +22,9 @@ from mg_tui.runs.journal import JournalReader
 from mg_tui.runs.watch import RunWatch
 
 _POLL_SECONDS: Final = 0.2
+# Every follower costs a wake and a packet at each look: 200 of them would take a tenth of a core from the run.
+_POLL_SECONDS_PER_FOLLOWER: Final = 0.0015
+_LONGEST_POLL_SECONDS: Final = 0.5
 _PING_SECONDS: Final = 15.0
 _RETRY_MILLISECONDS: Final = 3000
 _KEPT_FRAMES: Final = 2_000  # newest frames that are kept for followers, of each followed run
@@ -34,7 +40,9 @@ def event_frame(event: Event) -> bytes:
 
 
 class EventFeed:
-    """The newest frames of one run, and whether it has ended. `changed` is set anew after every change."""
+    """The newest frames of one run, and whether it has ended. `changed` is set anew after every change, and now and
+    then without one: whoever wakes up and finds nothing tells its reader that the line is alive.
+    """
 
     def __init__(self, folder: RunFolder):
         self.folder = folder
@@ -44,17 +52,27 @@ class EventFeed:
         self.ended = False
         self.changed = asyncio.Event()
         self._watch = RunWatch(folder, thin=False)
+        self._joined = (0, 0, b"")  # the frames after a number, up to another
 
-    def frames_after(self, number: int) -> list[tuple[int, bytes]] | None:
-        """The frames after an event's number; None when older ones are needed than are kept."""
+    def frames_after(self, number: int) -> bytes | None:
+        """The frames after an event's number, up to the last; None when older ones are needed than are kept."""
         if number >= self.last_number:
-            return []
+            return b""
         if not self.frames or self.frames[0][0] > number + 1:
             return None
-        return [frame for frame in self.frames if frame[0] > number]
+        if self._joined[:2] != (number, self.last_number):  # others are likely to ask for the same
+            newer = list(itertools.takewhile(lambda frame: frame[0] > number, reversed(self.frames)))
+            self._joined = (number, self.last_number, b"".join(frame for _number, frame in reversed(newer)))
+        return self._joined[2]
+
+    @property
+    def poll_seconds(self) -> float:
+        """How long to wait between two looks at the journal."""
+        return min(_POLL_SECONDS + self.followers * _POLL_SECONDS_PER_FOLLOWER, _LONGEST_POLL_SECONDS)
 
     async def run(self) -> None:
         """Read until the run has ended, or its folder is gone."""
+        woken = time.monotonic()
         while True:
             try:
                 events = await asyncio.to_thread(self._watch.refresh)
@@ -64,13 +82,14 @@ class EventFeed:
                 self.frames.append((event.n, event_frame(event)))
                 self.last_number = event.n
             ended = self._watch.state.ended or not self.folder.path.exists()
-            if events or ended != self.ended:
+            if events or ended != self.ended or time.monotonic() - woken > _PING_SECONDS:
                 self.ended = ended
+                woken = time.monotonic()
                 waiting, self.changed = self.changed, asyncio.Event()
                 waiting.set()
             if ended:
                 return
-            await asyncio.sleep(_POLL_SECONDS)
+            await asyncio.sleep(self.poll_seconds)
 
 
 class EventFeeds:
@@ -79,7 +98,7 @@ class EventFeeds:
     def __init__(self) -> None:
         self._feeds: dict[str, tuple[EventFeed, asyncio.Task[None]]] = {}
 
-    async def follow(self, folder: RunFolder, after: int) -> AsyncIterator[bytes]:
+    async def follow(self, folder: RunFolder, after: int) -> AsyncGenerator[bytes, None]:
         """Frames after event number `after`, as they come, until the run has ended; then an `end` event."""
         feed = self._join(folder)
         try:
@@ -113,24 +132,25 @@ class EventFeeds:
 
 async def _frames(feed: EventFeed, after: int) -> AsyncIterator[bytes]:
     reader: JournalReader | None = None
+    idle = False  # woken, and nothing came
     while True:
         changed, ended = feed.changed, feed.ended
-        frames = feed.frames_after(after)
+        last, frames = feed.last_number, feed.frames_after(after)
         if frames is None:
             reader = reader or JournalReader(feed.folder.journal_file)
-            frames = [(event.n, event_frame(event)) for event in await asyncio.to_thread(_read_batch, reader, after)]
-        for number, frame in frames:
-            after = number
-            yield frame
+            batch = await asyncio.to_thread(_read_batch, reader, after)
+            last, frames = batch[-1].n if batch else after, b"".join(map(event_frame, batch))
         if frames:
+            after, idle = last, False
+            yield frames
             continue
         if ended:
             yield END_FRAME
             return
-        try:
-            await asyncio.wait_for(changed.wait(), _PING_SECONDS)
-        except TimeoutError:
+        if idle:
             yield KEEPALIVE_COMMENT
+        await changed.wait()
+        idle = True
 
 
 def _read_batch(reader: JournalReader, after: int) -> list[Event]:

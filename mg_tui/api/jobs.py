@@ -1,6 +1,5 @@
 """`/training/jobs`: list, create, show, delete, and what a job has: events, log, curves, samples, checkpoints."""
 
-import time
 from dataclasses import asdict
 from typing import Annotated, Any, Final
 
@@ -17,7 +16,6 @@ from mg_tui.api.resources import (
     AfterQuery,
     LimitQuery,
     job_links,
-    job_listed,
     job_shown,
     json_answer,
     list_body,
@@ -60,8 +58,7 @@ def list_jobs(
     else:
         runs = [run for run in garden.list(RunFolder) if state is None or run.state is state]
         page, more = page_of([run for run in runs if run.matches(filter)], after, limit, lambda run: run.id)
-    now = time.time()
-    return json_answer(list_body((job_listed(garden, run, now) for run in page), has_more=more))
+    return garden.listed_jobs.answer(page, has_more=more)
 
 
 @router.post(

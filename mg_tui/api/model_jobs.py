@@ -115,7 +115,7 @@ def _start(
     )
     with claimed as claim:
         folder = ModelJobFolder(garden.home / ModelJobFolder.parent / claim.resource_id)
-        if not claim.is_there(folder, "job"):
+        if not (claim.repeated and folder.journal_file.is_file()):
             _require_place(garden)
             folder = launch_model_job(
                 spec, garden.settings, cwd=garden.cwd, run_id=claim.resource_id, bounds=garden.bounds

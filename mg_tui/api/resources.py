@@ -44,8 +44,13 @@ def list_body(data: Iterable[Any], *, has_more: bool) -> dict[str, Any]:
 
 def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A value as JSON; NaN and infinities as text, as in the journal."""
+    return Response(encode_json(value), status, headers, media_type=JSONResponse.media_type)
+
+
+def encode_json(value: Any) -> bytes:
+    """A value as the bytes of `json_answer`."""
     text = json.dumps(json_safe(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
-    return Response(text.encode("utf-8", "backslashreplace"), status, headers, media_type=JSONResponse.media_type)
+    return text.encode("utf-8", "backslashreplace")
 
 
 def request_record(result: RequestResult) -> dict[str, Any]:

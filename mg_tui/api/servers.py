@@ -63,7 +63,7 @@ def serve(
     )
     with claimed as claim:
         folder = ServerFolder(garden.home / ServerFolder.parent / claim.resource_id)
-        if not claim.is_there(folder, "server"):
+        if not (claim.repeated and folder.journal_file.is_file()):
             _require_place(garden)
             folder = launch_server(
                 spec, garden.settings, cwd=garden.cwd, gpus=gpus, run_id=claim.resource_id, bounds=garden.bounds

@@ -31,8 +31,10 @@ def api(settings: Settings, /, roots: tuple[Path, ...], own_tokens: bool, **wher
     listener = make_listener(**where)
     print_access(TokenStore(settings.home), listener)
     from mg_tui.api.start import make_server
+    from mg_tui.runs.detached import give_way
 
     gate = make_server(settings, listener, roots=roots, own_tokens=own_tokens)
+    give_way()
     serve(gate, listener, on_ready=_announce)
 
 

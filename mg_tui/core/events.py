@@ -167,8 +167,13 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+_PLAIN_TYPES = frozenset({str, int, bool, type(None)})
+
+
 def json_safe(value: Any) -> Any:
     """`value` for JSON, which has no NaN: a loss that became one must still reach the reader, as "nan" or "inf"."""
+    if type(value) in _PLAIN_TYPES:
+        return value
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return str(value)
     if isinstance(value, Mapping):

@@ -907,7 +907,8 @@ class TrainingSpec(BaseModel):
         None,
         title="Stop grace",
         help="Seconds between SIGTERM and the end of this machine: a step that would take longer is abandoned and the "
-        "checkpoint written without it. Default: the step is finished.",
+        "checkpoint written without it. Default: in our container GARDEN_STOP_SECONDS (10), elsewhere the step is "
+        "finished.",
         group="While you are away",
         unit="seconds",
         gt=0,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mg_tui.core.spec import TrainingSpec  # pydantic is slow to import, and lists of runs do not need it
 
 RUNS_FOLDER: Final = "runs"
+LOCK_FILE: Final = "lock"  # of a run's folder
 _UNFINISHED_PREFIX: Final = ".new-"
 _ID_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 _ABANDONED_SECONDS: Final = 3600.0  # seconds
@@ -89,7 +90,7 @@ class RunFolder:
     @property
     def lock_file(self) -> Path:
         """Locked while a worker runs."""
-        return self.path / "lock"
+        return self.path / LOCK_FILE
 
     @property
     def control_dir(self) -> Path:

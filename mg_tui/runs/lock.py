@@ -122,7 +122,7 @@ def _inherited_fd(path: Path) -> int | None:
     return fd
 
 
-def is_held(path: Path) -> bool:
+def is_held(path: Path | str) -> bool:
     """Whether a running process holds the lock at `path`. A missing file is a free lock.
 
     Raises:
@@ -179,7 +179,7 @@ def flock_exclusive(fd: int, path: Path, *, timeout: float) -> bool:
         time.sleep(0.01)
 
 
-def _locks_unsupported(path: Path, error: OSError) -> EnvironmentProblem:
+def _locks_unsupported(path: Path | str, error: OSError) -> EnvironmentProblem:
     return EnvironmentProblem(
         "The file system does not support file locks.",
         where=str(path),

@@ -26,7 +26,7 @@ from mg_tui.runs.journal import JournalReader, JournalWriter
 from mg_tui.runs.lifetime import current_lifetime
 from mg_tui.runs.lock import RunLock, flock_exclusive
 from mg_tui.runs.state import RunState
-from mg_tui.runs.store import run_folders
+from mg_tui.runs.store import folders_with, run_folders
 from mg_tui.runs.watch import RunWatch
 
 QUEUE_FILE: Final = "queue.json"
@@ -190,9 +190,7 @@ def list_queue(home: Path, *, thorough: bool = False, tidy: bool = False) -> lis
         tidy: remove records of runs that are no longer queued. Only for the holder of the queue lock.
     """
     listed: list[QueueEntry] = []
-    for folder in run_folders(home):
-        if not (thorough or (folder.path / QUEUE_FILE).exists()):
-            continue
+    for folder in run_folders(home) if thorough else folders_with(home, QUEUE_FILE):
         try:
             state, why = read_state(folder)
             if state is RunState.QUEUED:

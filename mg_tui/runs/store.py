@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,9 @@ from mg_tui.runs.annotations import NO_ANNOTATIONS, AnnotationReader, Annotation
 from mg_tui.runs.cost import Cost, compute_cost, cost_to_end
 from mg_tui.runs.elsewhere import elsewhere_at, has_process, path_of
 from mg_tui.runs.filtering import matches_filter
-from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.folder import LOCK_FILE, RunFolder
 from mg_tui.runs.heartbeat import describe_silence
+from mg_tui.runs.lock import is_held
 from mg_tui.runs.state import RunState
 from mg_tui.runs.view import RunView
 from mg_tui.runs.watch import RunWatch
@@ -24,6 +26,7 @@ FolderT = TypeVar("FolderT", bound=RunFolder)
 
 # Commands that make the first one.
 _STARTERS: Final = {"evaluations": "evaluate-vision", "servers": "serve MODEL", "jobs": "merge MODEL"}
+_SETTLED_NANOSECONDS: Final = 3 * 10**9  # more than the resolution of times in any file system, and than its caches
 LIST_READ_BYTES: Final = 256 << 10  # bytes of a long journal's beginning and end that a list reads
 
 
@@ -130,6 +133,7 @@ class RunStore:
         self.home = home
         self._kind = kind
         self._known: dict[str, _KnownRun] = {}
+        self._names: tuple[int, list[str]] | None = None  # the ids, and when the folder that has them was changed
 
     def refresh(self) -> list[RunSummary]:
         """Every run, newest first; an unreadable folder is an entry with a `problem`."""
@@ -137,9 +141,15 @@ class RunStore:
 
     def ids(self) -> list[str]:
         """The id of every run, newest first; nothing of them is read."""
+        changed = _when_changed(self.home / self._kind.parent)
+        if self._names is not None and self._names[0] == changed:
+            return self._names[1]
         names = _folder_names(self.home, self._kind)
         for gone in self._known.keys() - set(names):
             del self._known[gone]
+        # A folder that was changed just now may change again without its time showing that.
+        settled = changed is not None and time.time_ns() - changed > _SETTLED_NANOSECONDS
+        self._names = (changed, names) if changed is not None and settled else None
         return names
 
     def find(self, run_id: str) -> RunSummary:
@@ -222,12 +232,28 @@ def run_folders(home: Path, kind: type[RunFolder] = RunFolder) -> Sequence[RunFo
     return [kind(home / kind.parent / name) for name in _folder_names(home, kind)]
 
 
+def folders_with(home: Path, file: str) -> list[RunFolder]:
+    """The folders of the runs under `home` that have a file of this name, newest first."""
+    runs = home / RunFolder.parent
+    names = _folder_names(home, RunFolder)
+    # As texts: of very many runs hardly any has one.
+    return [RunFolder(runs / name) for name in names if os.path.exists(f"{runs}/{name}/{file}")]  # noqa: PTH110
+
+
 def _folder_names(home: Path, kind: type[RunFolder]) -> list[str]:
     try:
         names = [entry.name for entry in os.scandir(home / kind.parent) if entry.is_dir()]
     except OSError:
         return []
     return sorted((name for name in names if not name.startswith(".")), reverse=True)
+
+
+def _when_changed(folder: Path) -> int | None:
+    """When an entry of a folder was made, renamed or deleted last, in ns; None when that cannot be known."""
+    try:
+        return os.stat(folder).st_mtime_ns  # noqa: PTH116
+    except OSError:
+        return None
 
 
 def list_runs(home: Path, kind: type[RunFolder] = RunFolder) -> list[RunSummary]:
@@ -240,8 +266,13 @@ def list_runs(home: Path, kind: type[RunFolder] = RunFolder) -> list[RunSummary]
 def list_running(home: Path, kind: type[RunFolder] = RunFolder) -> list[RunSummary]:
     """Every run under `home` that is running, newest first. Journals are read only where there is a process."""
     found: list[RunSummary] = []
-    for folder in run_folders(home, kind):
+    here = elsewhere_at(home) is None
+    for name in _folder_names(home, kind):
         with contextlib.suppress(GardenError):
+            # Of a thousand runs hardly any has a process: a path as text is a third of the price of looking.
+            if here and not is_held(f"{home}/{kind.parent}/{name}/{LOCK_FILE}"):
+                continue
+            folder = kind(home / kind.parent / name)
             if has_process(folder):
                 found.append(summarize_run(folder))
     return [run for run in found if run.state is RunState.RUNNING]

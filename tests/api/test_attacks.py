@@ -3,6 +3,7 @@
 import itertools
 import json
 import time
+from typing import Any
 
 import pytest
 from fastapi.routing import iter_route_contexts
@@ -11,6 +12,7 @@ from mg_tui.api.access import RULES
 from mg_tui.api.app import create_app
 from mg_tui.gate import AccessRule
 from mg_tui.gate.rules import RuleTable
+from mg_tui.runs import launch
 from tests.api.conftest import sign_in
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
@@ -345,10 +347,62 @@ def test_what_runs_code_or_sends_data_needs_scope_admin(remote, store) -> None:
     for route, body in (
         ("/api/v1/training/jobs", {**job, "trust_remote_code": True}),
         ("/api/v1/training/jobs", {**job, "report_to": ["wandb"]}),
+        ("/api/v1/training/jobs", {**job, "nodes": 2, "rendezvous": "box:29500"}),
         ("/api/v1/evaluations", {"model": "x", "dataset": "data/rows.jsonl", "endpoint": "http://169.254.169.254/v1"}),
     ):
         answer = remote.post(route, json=body, headers=headers)
         assert answer.status_code == 403 and "needs scope admin" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("notify", ["https://hooks.example/x"]),
+        ("sync", "./copies"),
+        ("when_done", "touch done"),
+    ],
+)
+def test_what_acts_outside_of_a_run_needs_scope_admin(remote, store, work, make_run, monkeypatch, field, value) -> None:
+    """Messages, copies, commands and other machines: however a job is made, and from whatever job it is made again."""
+    monkeypatch.setattr(launch, "start_waiter", lambda folder: 1)
+    run, admin = ({"Authorization": f"Bearer {store.create(scope, scope)}"} for scope in ("run", "admin"))
+    jobs, facade = "/api/v1/training/jobs", "/v1/fine_tuning/jobs"
+    job = {"base_model": "tiny", "dataset": "data/rows.jsonl", "device": "cpu"}
+    plain, owners = make_run(device="cpu"), make_run(device="cpu", **{field: value})
+    files = {"file": ("a.jsonl", (work / "data/rows.jsonl").read_bytes())}
+    uploaded = remote.post("/v1/files", files=files, data={"purpose": "fine-tune"}, headers=run).json()["id"]
+    tuning = {"model": "tiny", "training_file": uploaded}
+    ways = [
+        (jobs, {**job, field: value}),
+        (jobs, {**job, "hyperparameters": {field: value}}),
+        (f"{jobs}/{plain.id}/rerun", {field: value}),
+        (f"{jobs}/{owners.id}/rerun", {}),
+        (facade, {**tuning, field: value}),
+    ]
+    for path, body in ways:
+        answer = remote.post(path, json=body, headers=run)
+        assert answer.status_code == 403 and f"{field}: acts outside of the run" in answer.text, (
+            path,
+            body,
+            answer.text,
+        )
+    # These know no such field.
+    hyperparameters = {"type": "supervised", "supervised": {"hyperparameters": {field: value}}}
+    for path, body in (
+        (f"{jobs}/{plain.id}/resume", {field: value}),
+        (facade, {**tuning, "method": hyperparameters}),
+        (facade, {**tuning, "metadata": {field: str(value)}}),
+    ):
+        for headers in (run, admin):
+            assert remote.post(path, json=body, headers=headers).status_code in (400, 422), (path, body)
+    assert len(list((store.file.parent / "runs").iterdir())) == 2
+    for path, body in ways[:4]:
+        answer = remote.post(path, json=body, headers=admin)
+        assert answer.status_code == 201, (path, body, answer.text)
+    # The rows of this upload name images that are not there, which is looked at last.
+    assert remote.post(facade, json=ways[4][1], headers=admin).status_code == 422
+    without: Any = {"notify": [], "sync": None, "when_done": None}
+    assert remote.post(ways[3][0], json={field: without[field]}, headers=run).status_code == 201
 
 
 def test_shell_words_are_only_words(client, work) -> None:

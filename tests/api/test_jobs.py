@@ -1,5 +1,6 @@
 """Jobs over the API: lists, pages, what a job has, and what is refused."""
 
+import asyncio
 import json
 import time
 
@@ -11,8 +12,9 @@ from mg_tui.runs.caller_bounds import CallerBounds, read_caller_bounds
 from mg_tui.runs.devices import DeviceLocks
 from mg_tui.runs.folder import RunFolder
 from mg_tui.runs.journal import JournalReader, JournalWriter
+from mg_tui.runs.lock import RunLock
 from mg_tui.runs.store import RunSummarizer, summarize_run
-from mg_tui.runs.trash import list_trash
+from mg_tui.runs.trash import empty_trash, list_trash
 from tests.api.conftest import stop_everything, wait_for
 
 JOBS = "/api/v1/training/jobs"
@@ -211,25 +213,34 @@ def test_a_key_whose_server_died_continues_its_job(client, queued, settings, mon
     assert job["id"] == made.name and job["state"] == "queued"
 
 
-@pytest.mark.parametrize("emptied", [False, True], ids=["in the trash", "for good"])
-def test_a_key_does_not_create_a_deleted_job_again(client, queued, settings, emptied) -> None:
-    made = queued("key", name="a").json()["id"]
-    client.post(f"{JOBS}/{made}/stop")
-    assert client.delete(f"{JOBS}/{made}", params={"permanently": emptied}).status_code == 204
+def test_a_key_whose_job_was_deleted_creates_nothing(client, queued, settings) -> None:
+    """In the trash, restored from it, and after the trash was emptied."""
+    job = queued("key", name="a").json()["id"]
+    assert client.post(f"{JOBS}/{job}/stop").status_code == 202
+    assert client.delete(f"{JOBS}/{job}").status_code == 204
+    gone = queued("key", name="a")
+    assert (gone.status_code, gone.json()["type"]) == (410, "urn:model-garden:problem:job-deleted")
+    assert job in gone.json()["detail"] and "trash" in gone.json()["hint"]
+    assert client.post(f"/api/v1/training/trash/{job}/restore").status_code == 200
+    again = queued("key", name="a")
+    assert (again.status_code, again.json()["id"]) == (201, job)
+    assert client.delete(f"{JOBS}/{job}").status_code == 204
+    assert [run.id for run in empty_trash(settings.home)] == [job]
     for _ in range(2):
-        again = queued("key", name="a")
-        assert (again.status_code, again.json()["type"]) == (410, "urn:model-garden:problem:job-deleted")
-        assert made in again.json()["detail"] and "another key" in again.json()["hint"]
+        gone = queued("key", name="a")
+        assert (gone.status_code, gone.json()["type"]) == (410, "urn:model-garden:problem:job-deleted")
+        assert "trash" not in gone.json()["hint"]
     assert queued("key", name="b").status_code == 422
-    assert not client.get(JOBS).json()["data"]
-    assert queued("other", name="a").status_code == 201
+    assert client.get(JOBS).json()["data"] == []
+    assert queued("other", name="a").json()["id"] != job
 
 
-def test_a_key_of_a_refused_creation_may_be_used_again(client, queued, work) -> None:
-    (work / "data" / "rows.jsonl").rename(work / "rows.jsonl")
-    assert queued("key").status_code == 422
-    (work / "rows.jsonl").rename(work / "data" / "rows.jsonl")
-    assert queued("key").status_code == 201
+def test_a_key_of_a_refused_request_is_free(queued) -> None:
+    refused = queued("key", dataset="data/other.jsonl")
+    assert refused.status_code == 422 and "does not exist" in refused.text
+    job = queued("key")
+    assert job.status_code == 201, job.text
+    assert queued("key").json()["id"] == job.json()["id"]
 
 
 def test_the_guides_names_and_ours_are_the_same(client, queued) -> None:
@@ -324,3 +335,49 @@ def test_a_job_that_cost_what_it_may_resumes_with_another_limit(client, make_run
     assert resumed.json()["spec"]["max_cost"] == stopped.read_spec().max_cost == 1e9
     [accepted] = [event for event in JournalReader(stopped.journal_file).read_new() if event.kind == "spec_accepted"]
     assert "api" in str(accepted.data["by"])
+
+
+def test_a_list_has_what_changed_since_the_last(client, make_run) -> None:
+    ended, running = make_run("ended"), make_run("running", end=None)
+    first = client.get(JOBS).json()["data"]
+    assert client.get(JOBS).json()["data"][1] == first[1]
+    set_note(ended, "looked at")
+    with RunLock(running.lock_file), JournalWriter(running.journal_file) as journal:
+        journal.write("step", step=4, loss=0.125, learning_rate=1e-4, seconds=0.5, tokens=10, images=1)
+        second = client.get(JOBS).json()["data"]
+    assert [job["note"] for job in second] == [None, "looked at"]
+    assert (second[0]["step"], second[0]["loss"], second[0]["state"]) == (4, 0.125, "running")
+    with JournalWriter(ended.journal_file) as journal:
+        journal.write("queued", gpus="any", by="me")
+    assert client.get(JOBS).json()["data"][1]["state"] == "queued"
+    alone = client.get(f"{JOBS}/{ended.id}").json()
+    assert {name: alone[name] for name in second[1] if name != "links"}["note"] == "looked at"
+
+
+def test_followers_get_events_together_and_hear_that_the_line_is_alive(make_run, monkeypatch) -> None:
+    from mg_tui.api import job_events
+
+    monkeypatch.setattr(job_events, "_PING_SECONDS", 0.05)
+    folder = make_run(end=None, steps=2)
+
+    async def follow() -> None:
+        feeds = job_events.EventFeeds()
+        early, late = feeds.follow(folder, 0), feeds.follow(folder, 3)
+        assert b"retry" in await anext(early) and b"retry" in await anext(late)
+        assert (await anext(early)).count(b"event: ") == 5  # created, started, plan, two steps: at once
+        assert (await anext(late)).count(b"event: step") == 2
+        assert (await anext(late)).startswith(b":")  # nothing came: a comment
+        with JournalWriter(folder.journal_file) as journal:
+            for step in (3, 4):
+                journal.write("step", step=step, loss=1.0, learning_rate=1e-4, seconds=0.5, tokens=10, images=1)
+            while (news := await anext(late)).startswith(b":"):
+                pass
+            assert news.count(b"event: step") == 2
+            journal.write("finished", steps=4)
+        rest = b"".join([frame async for frame in late])
+        assert b"event: finished" in rest and rest.endswith(job_events.END_FRAME)
+        await early.aclose()
+        feeds.close()
+
+    with RunLock(folder.lock_file):
+        asyncio.run(asyncio.wait_for(follow(), 60))

@@ -28,13 +28,16 @@ def test_every_job_exists_once_however_often_the_server_is_killed(tmp_path, kill
     answered: dict[str, str] = {}
     numbers, done, address = itertools.count(), threading.Event(), f"http://127.0.0.1:{port}"
 
+    def create(key: str) -> httpx.Response:
+        body = {"base_model": "tiny", "dataset": "data/rows.jsonl", "device": "cpu", "name": key}
+        return httpx.post(f"{address}{JOBS}", json=body, headers={"Idempotency-Key": key}, timeout=60)
+
     def call() -> None:
         while not done.is_set():
             key = f"key-{next(numbers)}"
-            body = {"base_model": "tiny", "dataset": "data/rows.jsonl", "device": "cpu", "name": key}
             while True:
                 with contextlib.suppress(httpx.TransportError):
-                    answer = httpx.post(f"{address}{JOBS}", json=body, headers={"Idempotency-Key": key}, timeout=30)
+                    answer = create(key)
                     if answer.status_code == 201:
                         answered[key] = answer.json()["id"]
                         break
@@ -59,6 +62,12 @@ def test_every_job_exists_once_however_often_the_server_is_killed(tmp_path, kill
         assert sorted(names) == sorted(answered) and len(names) >= CALLERS
         assert {run.name: run.id for run in list_runs(home)} == answered
         assert {run.state.value for run in list_runs(home)} == {"queued"}
+        for key in sorted(answered)[:3]:
+            job = f"{address}{JOBS}/{answered[key]}"
+            assert httpx.post(f"{job}/stop", timeout=60).status_code == 202
+            assert httpx.delete(job, params={"permanently": True}, timeout=60).status_code == 204
+            assert create(key).status_code == 410
+        assert sorted(run.name or "" for run in list_runs(home)) == sorted(answered)[3:]
     finally:
         done.set()
         server.kill()

@@ -43,6 +43,10 @@ def test_a_job_begun_here_is_seen_by_the_command_line(client, settings, work, st
         main(["--home", str(settings.home), "jobs", "--json"])
     [listed] = json.loads(capsys.readouterr().out)
     assert listed["id"] == made.json()["id"] and listed["operation"] == "export"
+    assert client.delete(f"{API}/jobs/{made.json()['id']}").status_code == 204
+    gone = client.post(f"{API}/export", json=body, headers={"Idempotency-Key": "once"})
+    assert (gone.status_code, gone.json()["type"]) == (410, "urn:model-garden:problem:job-deleted")
+    assert client.get(f"{API}/jobs").json()["data"] == [] and len(started) == 2
 
 
 def test_a_job_begun_elsewhere_is_shown_stopped_and_deleted(client, settings, work) -> None:

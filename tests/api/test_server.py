@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,13 @@ def test_the_guides_snippet_trains_a_model(server: Server, guides_job: str) -> N
     with server.client as client:
         assert len(client.get(f"{guides_job}/metrics").json()["loss"]) == job["step"] == 3
         assert client.get(f"{guides_job}/checkpoints").json()["data"]
+
+
+def test_the_server_gives_way_to_runs(server: Server) -> None:
+    with server.client as client:
+        client.get(JOBS).raise_for_status()
+    threads = [int(path.name) for path in Path(f"/proc/{server.process.pid}/task").iterdir()]
+    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_BATCH} and len(threads) > 1
 
 
 def test_the_documentation_has_the_guides_snippet() -> None:

@@ -167,7 +167,17 @@ def test_images_are_built_for_both_targets_and_every_variant_and_gated() -> None
     build = next(step["with"] for step in steps if "build-push-action" in step.get("uses", ""))
     assert build["provenance"] == "mode=max" and build["sbom"] is True
     names = [step.get("name", step.get("uses", "")) for step in steps]
-    assert names.index("Scan") < names.index("Sign, and set the tags")
+    assert names.index("Scan") < names.index("Sign, verify, and set the tags")
+    sign = next(step["run"] for step in steps if step.get("name", "").startswith("Sign"))
+    assert sign.index("cosign sign") < sign.index("cosign verify") < sign.index("--tag")
+    assert workflow["jobs"]["build"]["permissions"]["id-token"] == "write"
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_are_named_by_commit_with_their_version(path: Path) -> None:
+    uses = re.findall(r"^ *(?:- )?uses: (.+)$", path.read_text(), re.MULTILINE)
+    assert uses
+    assert [text for text in uses if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", text)] == []
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -1,5 +1,6 @@
 """The server around a gate: addresses that are refused, deadlines of connections, the end."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -97,6 +98,52 @@ def test_the_user_of_a_connection_is_known(port) -> None:
         assert peer_user(connection.getsockname(), connection.getpeername()) == os.geteuid()
         name, peer = connection.getsockname(), connection.getpeername()
     assert peer_user(name, peer) is None  # closed: nobody's
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize("asked", ["both", "the kernel", "its table"])
+def test_the_user_of_a_connection_by_either_way(monkeypatch, host, asked) -> None:
+    from mg_tui.gate import peers
+
+    if asked != "both":
+        monkeypatch.setattr(peers, "_user_by_table" if asked == "the kernel" else "_user_by_query", lambda *_: None)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server(("::1" if host == "::1" else "127.0.0.1", 0), family=_family_of(host)) as listening:
+        with socket.socket(family) as connection:
+            connection.connect((host, listening.getsockname()[1]))
+            accepted, _address = listening.accept()
+            with accepted:
+                client, server = accepted.getpeername()[:2], accepted.getsockname()[:2]
+                assert peer_user(client, server) == os.geteuid()
+                assert peer_user(client, (server[0], 1)) is None  # nobody listens there
+                connection.close()
+                assert peer_user(client, server) is None  # the kernel keeps it for a while, as root's
+        assert peer_user(client, server) is None  # closed
+
+
+def _family_of(host: str) -> int:
+    return socket.AF_INET6 if host == "::1" else socket.AF_INET
+
+
+def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_head() -> None:
+    from mg_tui.gate.listener import open_socket
+
+    async def accept() -> int:
+        made = asyncio.get_running_loop().create_future()
+
+        class Protocol(asyncio.Protocol):
+            def connection_made(self, transport) -> None:
+                opened = transport.get_extra_info("socket")
+                made.set_result(opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+        listening = open_socket(Listener(port=0))
+        async with await asyncio.get_running_loop().create_server(Protocol, sock=listening):
+            _reader, writer = await asyncio.open_connection(*listening.getsockname())
+            set_there = await made
+            writer.close()
+            return int(set_there)
+
+    assert asyncio.run(accept()) == 1
 
 
 def test_a_request_line_that_never_ends_is_cut_off(port) -> None:

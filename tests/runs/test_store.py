@@ -1,6 +1,9 @@
 """Every run, and one of them."""
 
+import os
+import shutil
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -169,3 +172,32 @@ def test_a_run_that_ended_is_read_again_when_somebody_writes_into_it(folder: Run
     with JournalWriter(folder.journal_file) as journal:
         journal.write("queued", gpus="any", by="me")
     assert [run.state for run in store.refresh()] == [RunState.QUEUED]
+
+
+def test_a_store_notices_runs_that_come_and_go(home: Path) -> None:
+    def age() -> None:
+        """As if nobody had made or deleted a run for a minute."""
+        then = time.time_ns() - 60 * 10**9
+        os.utime(home / "runs", ns=(then, then))
+
+    first = make_run(home, "20260101-000000-aaaa")
+    store = RunStore(home)
+    age()
+    assert store.ids() == store.ids() == [first.id]
+    second = make_run(home, "20260102-000000-bbbb")
+    assert store.ids() == [second.id, first.id]
+    age()
+    assert len(store.refresh()) == 2
+    shutil.rmtree(first.path)
+    assert [run.id for run in store.refresh()] == [second.id]
+
+
+def test_a_run_of_the_same_instant_is_noticed(home: Path) -> None:
+    """Times of folders are coarse: two changes may have the same."""
+    make_run(home, "20260101-000000-aaaa")
+    store, now = RunStore(home), time.time_ns()
+    os.utime(home / "runs", ns=(now, now))
+    assert len(store.ids()) == 1
+    make_run(home, "20260102-000000-bbbb")
+    os.utime(home / "runs", ns=(now, now))
+    assert len(store.ids()) == 2

@@ -4,16 +4,38 @@ The weights are those of the step before until the optimizer changes them, so an
 own time: the checkpoint is that of the step before, with the random numbers as they were when the step began.
 """
 
+import contextlib
+import math
 import random
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from mg_tui.engine.monitoring.stopping import StopHandler
 
 _STEPS: Final = 50  # whose median is the expected duration
+# In the container image: seconds between SIGTERM and SIGKILL, 10 unless the container is started with another value.
+CONTAINER_VARIABLE: Final = "GARDEN_STOP_SECONDS"
+_CHECKPOINT_SHARE: Final = 0.1  # of the grace, for a checkpoint before the first one was timed
+
+
+def choose_stop_grace(option: float | None, environment: Mapping[str, str], *, processes: int = 1) -> float | None:
+    """Seconds between SIGTERM and the end of the machine or container; None if they are not known.
+
+    Args:
+        option: the run's own `stop_grace`, which is preferred.
+        environment: has the container's, which is used by runs of one process: where there are several, a step that
+            one of them abandons would keep the others waiting.
+        processes: of the run.
+    """
+    if option is not None or processes > 1:
+        return option
+    with contextlib.suppress(ValueError):
+        seconds = float(environment.get(CONTAINER_VARIABLE, ""))
+        return seconds if seconds > 0 and math.isfinite(seconds) else None
+    return None
 
 
 class StepAbandoned(BaseException):  # not an Exception: nothing between the forward passes may catch it
@@ -38,7 +60,7 @@ class StopGrace:
         self._steps: deque[float] = deque(maxlen=_STEPS)
         self._began = 0.0
         self._random: dict[str, Any] = {}
-        self.checkpoint_seconds = 0.0  # what the last checkpoint took
+        self.checkpoint_seconds = (seconds or 0.0) * _CHECKPOINT_SHARE  # what the last checkpoint took
 
     def begin_step(self) -> None:
         """A step begins."""

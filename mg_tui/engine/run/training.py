@@ -6,6 +6,7 @@ row is reported before torch is imported.
 """
 
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -317,7 +318,7 @@ class TrainingRun:
         from mg_tui.engine.inference.training_samples import SampleWriter, choose_sample_examples
         from mg_tui.engine.monitoring.budget import Budget
         from mg_tui.engine.monitoring.gpu_usage import GpuUsage, gpu_uuids_in_use
-        from mg_tui.engine.monitoring.stop_grace import StopGrace
+        from mg_tui.engine.monitoring.stop_grace import StopGrace, choose_stop_grace
         from mg_tui.engine.run import evaluation_setup
         from mg_tui.engine.run.answer_metrics import best_by
         from mg_tui.engine.run.distributed import GradientSync
@@ -385,7 +386,9 @@ class TrainingRun:
             answer_metrics=answer_metrics,
             tolerate_bad_rows=spec.on_bad_row == "skip",
             label_smoothing=spec.label_smoothing,
-            stop_grace=StopGrace(spec.stop_grace, self.stopper),
+            stop_grace=StopGrace(
+                choose_stop_grace(spec.stop_grace, os.environ, processes=self.world.size), self.stopper
+            ),
             make_groups=lambda model, decayed: parameter_groups(model, context.family, spec, decayed),
             sync=self.sync,
             health=self.health,

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from mg_tui.core.errors import UsageError
 from mg_tui.engine.monitoring.budget import Budget
-from mg_tui.engine.monitoring.stop_grace import StepAbandoned, StopGrace
+from mg_tui.engine.monitoring.stop_grace import StepAbandoned, StopGrace, choose_stop_grace
 from mg_tui.engine.run.trainer import GardenTrainer
 from mg_tui.engine.run.worker import run_worker
 from mg_tui.runs import checkpoint_format
@@ -56,6 +56,38 @@ def test_an_abandoned_step_loses_nothing(start: Start, monkeypatch: pytest.Monke
         assert [step[name] for step in steps(folder)] == [step[name] for step in steps(whole)], name
     one, other = (load_file(next(run.model_dir.glob("*model.safetensors"))) for run in (whole, folder))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_container_that_is_killed_soon_does_not_wait_for_the_step(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = start(**OPTIONS)
+    monkeypatch.setenv("GARDEN_STOP_SECONDS", "0.001")
+    terminate_in(monkeypatch, 3)
+    assert run_worker(folder.path) == 0
+    (stopped,) = events(folder, "stopped")
+    assert (stopped.data["step"], stopped.data["checkpoint"]) == (2, "checkpoints/step-000002")
+
+
+@pytest.mark.parametrize(
+    ("option", "container", "processes", "expected"),
+    [
+        (None, None, 1, None),
+        (None, "10", 1, 10.0),
+        (None, "10", 2, None),
+        (30.0, "10", 2, 30.0),
+        (30.0, "10", 1, 30.0),
+        (None, "ten", 1, None),
+        (None, "-1", 1, None),
+        (None, "nan", 1, None),
+        (None, "", 1, None),
+    ],
+)
+def test_the_grace_is_the_runs_own_or_that_of_its_container(
+    option: float | None, container: str | None, processes: int, expected: float | None
+) -> None:
+    environment = {} if container is None else {"GARDEN_STOP_SECONDS": container}
+    assert choose_stop_grace(option, environment, processes=processes) == expected
 
 
 @pytest.mark.parametrize("grace", [None, 1000.0])
@@ -123,10 +155,12 @@ class Signaled:
         (104.0, 105.0, 1, 6.0, True),  # as much for the checkpoint does not fit
         (101.0, 106.0, 1, 0.0, True),  # this step takes longer than those before
         (100.5, 100.6, 0, 0.0, False),  # the median says that it fits
+        (100.5, 100.6, 0, None, False),  # with a second for a checkpoint that was never timed
+        (98.7, 100.6, 0, None, True),  # 7.4 s of the step left, 8.1 s of grace
     ],
 )
 def test_when_a_step_is_abandoned(
-    signal_at: float | None, now: float, done: int, checkpoint: float, abandoned: bool
+    signal_at: float | None, now: float, done: int, checkpoint: float | None, abandoned: bool
 ) -> None:
     clock = [90.0]
     grace = StopGrace(10.0, Signaled(signal_at), clock=lambda: clock[0])  # type: ignore[arg-type]
@@ -135,7 +169,8 @@ def test_when_a_step_is_abandoned(
     grace.end_step()
     clock[0] = 100.0
     grace.begin_step()
-    grace.checkpoint_seconds = checkpoint
+    if checkpoint is not None:
+        grace.checkpoint_seconds = checkpoint
     clock[0] = now
     if abandoned:
         with pytest.raises(StepAbandoned):
