@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from mg_tui.data.synthetic.demo import DEMO_HYPERPARAMETERS, make_demo_dataset
-from mg_tui.engine.export.gguf.llama_cpp import VERSION
 from mg_tui.families.registry import load_registry
+from mg_tui.runs.llama_cpp import VERSION
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs" / "exporting.md"

@@ -2,14 +2,17 @@
 
     uv run python benchmarks/merge.py
     uv run python benchmarks/merge.py --layers 8     # a smaller one
+    uv run python benchmarks/merge.py --full         # the shape of Qwen2.5-VL-3B-Instruct, 7.5 GB
 
-Both in one run, in processes of their own, alternating; the files are in the page cache, and written to the same disk.
-Memory is the process's own (anonymous) at its peak, above what it has with the libraries loaded. Then the whole
-command, which answers before and after: its own memory, and with the pages of weight files that it maps, which the
-system takes back when others need them.
+Both in one run, in processes of their own, alternating; the files are in the page cache, and written to the same disk,
+all of them before the clock is stopped. The time of a merge is with planning, without loading libraries. Memory is the
+process's own (anonymous) at its peak, above what it has with the libraries loaded. Then the whole command, which
+answers before and after: its own memory, and with the pages of weight files that it maps, which the system takes back
+when others need them.
 """
 
 import argparse
+import functools
 import json
 import os
 import shutil
@@ -20,13 +23,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from mg_tui.engine.results.safetensors_writing import NewTensor, TensorWriter, write_index
 from mg_tui.families.registry import load_registry
 
 COPY = """
 import os, shutil, sys, time
 began = time.monotonic()
-for name in os.listdir(sys.argv[1]):
+names = sorted(os.listdir(sys.argv[1]))
+for name in names:
     shutil.copyfile(f"{sys.argv[1]}/{name}", f"{sys.argv[2]}/{name}")
+for name in names:
     with open(f"{sys.argv[2]}/{name}", "rb") as stream:
         os.fsync(stream.fileno())
 print(time.monotonic() - began)
@@ -35,7 +41,6 @@ MERGE = """
 import json, os, sys, threading, time
 import torch
 from pathlib import Path
-from accelerate import init_empty_weights
 from transformers import AutoConfig, AutoModelForImageTextToText
 from mg_tui.engine.results.streamed_merge import plan_merge, write_merge
 
@@ -55,14 +60,15 @@ threading.Thread(target=watch, daemon=True).start()
 began = time.monotonic()
 plan = plan_merge(model, base, adapter, "bfloat16")
 assert not isinstance(plan, str), plan
-write_merge(plan, base, out, lambda _nbytes: None)
+planned = time.monotonic() - began
+write_merge(plan, base, out)
 for file in out.iterdir():
     with file.open("rb") as stream:
         os.fsync(stream.fileno())
 seconds = time.monotonic() - began
 ended.set()
 largest = max(tensor.nbytes for tensors in plan.files.values() for tensor in tensors)
-print(json.dumps([seconds, peak[0], largest, plan.nbytes]))
+print(json.dumps([seconds, planned, peak[0], largest, plan.nbytes]))
 """
 
 COMMAND = """
@@ -96,29 +102,71 @@ print(json.dumps([time.monotonic() - began, *peak, channel.reply["comparison"]["
 """
 
 
-def make_model(folder: Path, adapter: Path, layers: int) -> None:
-    """A random Qwen2.5-VL in bfloat16, in files of 300 MB, with an adapter on all linear layers of its text model."""
+def make_model(folder: Path, adapter: Path, layers: int | None) -> None:
+    """A random Qwen2.5-VL in bfloat16 with an adapter on all its linear layers, written tensor by tensor.
+
+    Args:
+        folder: for the model, in files of at most 2 GB.
+        adapter: for the adapter, of rank 16.
+        layers: of a text model of 75 million parameters a layer; None for the shape of Qwen2.5-VL-3B-Instruct.
+    """
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     tiny = Path(load_registry().resolve("tiny").source)
+    shutil.copytree(tiny, folder)  # the files that its answers are made with; the vocabulary is padded
+    (folder / "model.safetensors").unlink()
     config = AutoConfig.from_pretrained(tiny)
-    text = config.text_config
-    text.vocab_size, text.hidden_size, text.intermediate_size, text.num_hidden_layers = 32768, 1536, 6144, layers
-    text.layer_types, text.num_attention_heads, text.num_key_value_heads = ["full_attention"] * layers, 12, 2
+    text, vision = config.text_config, config.vision_config
+    if layers is None:
+        text.vocab_size, text.hidden_size, text.intermediate_size, layers = 151936, 2048, 11008, 36
+        text.num_attention_heads, text.num_key_value_heads = 16, 2
+        vision.depth, vision.hidden_size, vision.intermediate_size, vision.num_heads = 32, 1280, 3420, 16
+        vision.fullatt_block_indexes = [7, 15, 23, 31]
+    else:
+        text.vocab_size, text.hidden_size, text.intermediate_size = 32768, 1536, 6144
+        text.num_attention_heads, text.num_key_value_heads = 12, 2
+    text.num_hidden_layers, text.layer_types = layers, ["full_attention"] * layers
     text.rope_parameters["mrope_section"] = [16, 24, 24]
-    config.vision_config.out_hidden_size = 1536
-    model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
-    model.save_pretrained(folder, max_shard_size="300MB")
-    for name in ("tokenizer.json", "tokenizer_config.json", "processor_config.json", "chat_template.jinja"):
-        if (tiny / name).is_file():  # which its answers are made with; the vocabulary is padded
-            shutil.copyfile(tiny / name, folder / name)
-    adapted = get_peft_model(model, LoraConfig(r=16, target_modules=r".*language_model\..*_proj"))
-    for name, weights in adapted.named_parameters():
-        if "lora_B" in name:
-            weights.data.normal_(std=0.01)
-    adapted.save_pretrained(adapter)
+    vision.out_hidden_size = text.hidden_size
+    config.dtype = text.dtype = vision.dtype = torch.bfloat16
+    config.save_pretrained(folder)
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    model.tie_weights()
+    weights = {name: weight for name, weight in model.named_parameters() if name != "lm_head.weight"}
+    write_random(folder, weights, "bfloat16", 0.02)
+    lora = LoraConfig(r=16, target_modules="all-linear")
+    adapted = get_peft_model(model, lora)
+    adapter.mkdir()
+    lora.save_pretrained(adapter)
+    write_random(adapter, get_peft_model_state_dict(adapted), "float32", 0.01)
+    (adapter / "model.safetensors").rename(adapter / "adapter_model.safetensors")
+
+
+def write_random(folder: Path, weights: dict[str, Any], dtype: str, spread: float) -> None:
+    """Random weights of these names and shapes, in files of at most 2 GB; those of norms are ones."""
+    import torch
+
+    def make(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        kind = getattr(torch, dtype)
+        return torch.ones(shape, dtype=kind) if "norm" in name else torch.randn(shape).mul_(spread).to(kind)
+
+    files: list[list[NewTensor]] = [[]]
+    for name, weight in weights.items():
+        shape = tuple(weight.shape)
+        tensor = NewTensor(name, dtype, shape, functools.partial(make, name, shape))
+        if sum(each.nbytes for each in files[-1]) + tensor.nbytes > 2e9:
+            files.append([])
+        files[-1].append(tensor)
+    names = [f"model-{number:05}-of-{len(files):05}.safetensors" for number in range(1, len(files) + 1)]
+    named = dict(zip(names if len(files) > 1 else ["model.safetensors"], files, strict=True))
+    with TensorWriter() as writer:
+        for name, tensors in named.items():
+            writer.write(folder / name, tensors)
+    if len(files) > 1:
+        write_index(folder / "model.safetensors.index.json", named.items())
 
 
 def run(program: str, *words: Path) -> Any:
@@ -133,34 +181,34 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", type=int, default=14)
+    parser.add_argument("--full", action="store_true", help="the shape of Qwen2.5-VL-3B-Instruct: 23 GB of disk")
+    parser.add_argument("--no-command", action="store_true", help="without the whole command, which answers")
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="merge-", dir=Path("~/.cache").expanduser()) as name:
         work = Path(name)
         base, adapter, out = work / "base", work / "adapter", work / "out"
-        make_model(base, adapter, args.layers)
-        copies, merges, memory = [], [], []
+        make_model(base, adapter, None if args.full else args.layers)
+        copies, merges = [], []
         for _ in range(args.repeats):
-            for program, words in ((COPY, (base, out)), (MERGE, (base, out, adapter))):
+            for program, words, results in ((COPY, (base, out), copies), (MERGE, (base, out, adapter), merges)):
                 shutil.rmtree(out, ignore_errors=True)
                 out.mkdir()
-                result = run(program, *words)
-                if program is COPY:
-                    copies.append(result)
-                else:
-                    merges.append(result[0])
-                    memory.append(result[1])
-                    largest, total = result[2:]
+                results.append(run(program, *words))
+                print("copy" if results is copies else "merge", results[-1], f"load {os.getloadavg()[0]}", flush=True)
         shutil.rmtree(out)
-        seconds, own, mapped, _alike = run(COMMAND, base, out, adapter)
-    copy, merge = statistics.median(copies), statistics.median(merges)
+        command = None if args.no_command else run(COMMAND, base, out, adapter)
+    merge, plan, memory, largest, total = (statistics.median(each) for each in zip(*merges, strict=True))
+    copy = statistics.median(copies)
     print(f"{total / 1e9:.2f} GB in bfloat16; the largest tensor has {largest / 1e6:.0f} MB")
-    print(f"copying {copy:.2f} s, merging {merge:.2f} s: {merge / copy:.2f} times")
-    print(f"memory at the peak of merging: {max(memory) / 1e6:.0f} MB")
-    print(
-        f"the whole command: {seconds:.1f} s, {own / 1e6:.0f} MB of its own at the peak, "
-        f"{mapped / 1e6:.0f} MB with mapped weights"
-    )
+    print(f"copying {copy:.2f} s, merging {merge:.2f} s ({plan:.2f} s of it planning): {merge / copy:.2f} times")
+    print(f"memory at the peak of merging: {memory / 1e6:.0f} MB")
+    if command is not None:
+        seconds, own, mapped, _alike = command
+        print(
+            f"the whole command: {seconds:.1f} s, {own / 1e6:.0f} MB of its own at the peak, "
+            f"{mapped / 1e6:.0f} MB with mapped weights"
+        )
 
 
 if __name__ == "__main__":

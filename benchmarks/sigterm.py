@@ -1,7 +1,8 @@
 """From SIGTERM to a whole checkpoint: what a machine that ends early has to grant a run.
 
-    uv run python benchmarks/sigterm.py               # 50 tries, the table in docs/watching.md
-    uv run python benchmarks/sigterm.py --tries 5 --print
+    uv run python benchmarks/sigterm.py                     # 50 tries, the table in docs/watching.md
+    uv run python benchmarks/sigterm.py --short             # 6 tries, printed only
+    uv run python benchmarks/sigterm.py -- --stop-grace 10  # steps that do not fit are abandoned
 
 One run of the benchmark model (134.7M parameters, LoRA of rank 16, float32, five questions an image, ten a step)
 is started, gets SIGTERM at a random moment of a step once it has done some, is resumed, and so on. Seconds are those
@@ -176,11 +177,15 @@ def main() -> None:
     """Measure, and print or write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tries", type=int, default=50)
+    parser.add_argument("--short", action="store_true", help="6 tries, written to no page")
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin no try after that")
     parser.add_argument("--work", type=Path, default=Path.home() / ".cache" / "model-garden-benchmarks")
     parser.add_argument("--print", action="store_true", dest="only_print", help="write no page")
     parser.add_argument("more", nargs="*", help="further options of train-vision, after --")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # its run ends with it
+    if options.short:
+        options.tries, options.only_print = 6, True
     model = options.work.absolute() / "models" / "mid-float32"
     make_model(model)
     rows = make_rows(options.work.absolute() / "data" / "sigterm", KIND, steps=12)

@@ -104,7 +104,7 @@ start_lines() {
     inside 'rmdir /data/runs/ahead'
     # A library that answers as the driver of an older host does, and the device file of a GPU.
     local version=11080 advice='update the driver to 525'
-    if "$runner" image inspect "$image" | grep -q 'GARDEN_IMAGE_CUDA=cu13'; then version=12040 advice='ends in -cu12'; fi
+    if "$runner" image inspect "$image" | grep 'GARDEN_IMAGE_CUDA=cu13' >/dev/null; then version=12040 advice='ends in -cu12'; fi
     printf 'int cuDriverGetVersion(int *v) { *v = %s; return 0; }\n' "$version" >"$files/cuda.c"
     "$runner" run --rm --volume "$files:/files" --user 0 --entrypoint gcc "$image" -shared -o /files/libcuda.so.1 /files/cuda.c
     local device=(--volume /dev/null:/dev/nvidiactl)
@@ -247,7 +247,8 @@ cloud_start() {
     logs_say 'post-start ran' || fail "/post_start.sh did not run"
     ssh_options=(-p "$port" -F none -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o "UserKnownHostsFile=$files/known")
 }
-logs_say() { "$runner" logs "$container" 2>&1 | grep -qF "$1"; }
+# Not `grep -q`, which ends at the first match: the program before it may then fail for its closed pipe, and so the whole.
+logs_say() { "$runner" logs "$container" 2>&1 | grep -F "$1" >/dev/null; }
 
 by_ssh() { in_net ssh -i "$files/key" "${ssh_options[@]}" "root@$host" "$@"; }
 
@@ -324,7 +325,7 @@ layers() {
 }
 
 target=runtime
-if "$runner" image inspect --format '{{.Config.Entrypoint}}' "$image" | grep -q garden-cloud; then target=cloud; fi
+if "$runner" image inspect --format '{{.Config.Entrypoint}}' "$image" | grep garden-cloud >/dev/null; then target=cloud; fi
 
 if [ $target = runtime ]; then
     part help "--help" garden --help

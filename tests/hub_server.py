@@ -1,11 +1,13 @@
 """A stand-in for the Hugging Face Hub on loopback, speaking the protocol of its Python client: accounts, repositories,
-branches, preupload, LFS batch and uploads, commits, trees and downloads. It keeps everything in memory."""
+branches, preupload, LFS batch and uploads, commits, trees and downloads; of the xet protocol what an upload needs. It
+keeps everything in memory."""
 
 import base64
 import hashlib
 import json
 import re
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -42,7 +44,10 @@ class HubServer(ThreadingHTTPServer):
 
     `cut_uploads_after`: uploads that arrive before connections are cut. `stored`: LFS objects by sha256. `requests`:
     method and path of everything that was asked. `uploads`: sizes of the LFS objects that arrived, in order. `owners`:
-    accounts the write token may write to. `hidden`: repositories that no token sees.
+    accounts the write token may write to. `hidden`: repositories that no token sees. `xorbs`: hashes of the blocks of
+    chunks that came over xet, each time they came; `shards`: what says which files they are. `xet_status` and
+    `xorb_status`: of the answers to who asks for access to xet and to who sends a block. `cut_commits`: connections of
+    commits are cut.
     """
 
     daemon_threads = True
@@ -53,6 +58,10 @@ class HubServer(ThreadingHTTPServer):
         self.stored: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.uploads: list[int] = []
+        self.xorbs: list[str] = []
+        self.shards: list[bytes] = []
+        self.xet_status = self.xorb_status = 200
+        self.cut_commits = False
         self.cut_uploads_after: int | None = None
         self.cut_downloads_after: int | None = None
         self.owners = {"me"}
@@ -74,6 +83,11 @@ class HubServer(ThreadingHTTPServer):
         found = self.repositories[name].at(revision)
         assert found is not None
         return {path: data for path, data in found[2].items() if path != ".gitattributes"}
+
+    def has_arrived_over_xet(self, sha256: str) -> bool:
+        """Whether a file was announced: hashes are written as four numbers of eight bytes, little end first."""
+        words = [bytes.fromhex(sha256)[start : start + 8][::-1] for start in range(0, 32, 8)]
+        return any(each in shard for shard in self.shards for each in (b"".join(words), bytes.fromhex(sha256)))
 
     def is_lfs(self, path: str, size: int) -> bool:
         return path.endswith(".safetensors") or size >= self.lfs_from
@@ -261,7 +275,28 @@ class HubHandler(BaseHTTPRequestHandler):
             objects.append(answer)
         self._send(200, {"transfer": "basic", "objects": objects})
 
+    def xet_access(self, name: str, _revision: str) -> None:
+        if self._repository(name, write=True) is None:
+            return
+        record = {"casUrl": self.server.url, "accessToken": "xet", "exp": int(time.time()) + 3600}
+        self._send(self.server.xet_status, record)
+
+    def known_chunk(self, _hash: str) -> None:
+        self._send(404, {"error": "not known"})
+
+    def xorb(self, hash: str) -> None:
+        if self.server.xorb_status == 200:
+            self.server.xorbs.append(hash)
+        self._send(self.server.xorb_status, {"was_inserted": True})
+
+    def shard(self) -> None:
+        self.server.shards.append(self._body)
+        self._send(200, {"result": 1})
+
     def commit(self, name: str, revision: str) -> None:
+        if self.server.cut_commits:
+            self._cut()
+            return
         repository = self._repository(name, write=True)
         found = repository and self._revision(repository, revision)
         if repository is None or not found:
@@ -278,11 +313,17 @@ class HubHandler(BaseHTTPRequestHandler):
             elif item["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             elif item["key"] == "lfsFile":
-                files[value["path"]] = self.server.stored[value["oid"]]
+                files[value["path"]] = self._content(value["oid"])
             elif item["key"] == "deletedFile":
                 del files[value["path"]]
         oid = repository.commit(revision, title, files)
         self._send(200, {"commitUrl": f"{self.server.url}/{name}/commit/{oid}", "commitOid": oid})
+
+    def _content(self, oid: str) -> bytes:
+        """Of a file that came over xet, only that it came: its blocks may be compressed."""
+        if self.server.has_arrived_over_xet(oid):
+            return f"xet {oid}".encode()
+        return self.server.stored[oid]
 
     def download(self, name: str, revision: str, path: str) -> None:
         repository = self._repository(name)
@@ -325,6 +366,10 @@ _ROUTES: Any = (
     ("/api/repos/create", HubHandler.create),
     ("/api/validate-yaml", HubHandler.validate_yaml),
     (rf"/api/models/{_NAME}", HubHandler.info),
+    (rf"/api/models/{_NAME}/xet-write-token/(.+)", HubHandler.xet_access),
+    ("/v1/chunks/[^/]+/(.+)", HubHandler.known_chunk),
+    ("/v1/xorbs/[^/]+/(.+)", HubHandler.xorb),
+    ("/v1/shards", HubHandler.shard),
     (rf"/api/models/{_NAME}/revision/(.+)", HubHandler.info),
     (rf"/api/models/{_NAME}/tree/(.+)", HubHandler.tree),
     (rf"/api/models/{_NAME}/branch/(.+)", HubHandler.branch),

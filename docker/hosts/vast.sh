@@ -16,6 +16,10 @@ if [ ! -r "$key_file" ]; then
     exit 2
 fi
 key=$(cat "$key_file")
+if [[ $image == */OWNER/* ]] && [ "${DRY_RUN:-}" != 1 ]; then
+    echo "vast.sh: name the image that Vast is to pull: IMAGE=ghcr.io/...:VERSION-cloud-cu13" >&2
+    exit 2
+fi
 
 # `--args` keeps the image's own entry point, which starts sshd; Vast's SSH mode would replace it.
 command=(

@@ -62,7 +62,6 @@ def make_document(app: FastAPI) -> dict[str, Any]:
         _drop_default_answers(operation)
         _name_answers(operation, schemas)
         _name_body(operation, schemas)
-    _link(document["paths"])
     return document
 
 
@@ -139,50 +138,6 @@ def _name_body(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
         schema["properties"][GROUP] = {"anyOf": [{"$ref": _COMPONENTS + _OPTIONS}, {"type": "null"}]}
     schemas[name] = {**schema, "title": name}
     media["schema"] = {"$ref": _COMPONENTS + name}
-
-
-def _link(paths: dict[str, Any]) -> None:
-    """Say what can be done with what an operation creates, and with what it removes: links, which tests follow."""
-    for collection in _COLLECTIONS:
-        of_one = {
-            path: item for path, item in paths.items() if re.fullmatch(re.escape(collection) + r"/{\w+}(/\w+)?", path)
-        }
-        shown = next(
-            (_answer_of(item["get"]) for path, item in of_one.items() if path.endswith("}") and "get" in item), None
-        )
-        if shown is None:
-            continue
-        parameter = re.findall(r"{(\w+)}", next(iter(of_one)))[0]
-        links = _links(of_one, {parameter: "$response.body#/id"})
-        for path, item in paths.items():
-            for answer in _creations(item.get("post"), shown):
-                if path not in of_one or path.endswith("/rerun"):
-                    answer["links"] = links
-    removal = paths[f"{NATIVE}/training/jobs/{{job_id}}"]["delete"]["responses"]["204"]
-    trash = f"{NATIVE}/training/trash/{{job_id}}/restore"
-    removal["links"] = _links({trash: paths[trash]}, {"job_id": "$request.path.job_id"})
-
-
-def _links(paths: dict[str, Any], parameters: dict[str, str]) -> dict[str, Any]:
-    names = [operation["operationId"] for item in paths.values() for operation in item.values()]
-    return {name: {"operationId": name, "parameters": parameters} for name in names}
-
-
-def _creations(operation: dict[str, Any] | None, schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The answers of an operation that are something with this schema."""
-    answers = {} if operation is None else operation["responses"]
-    for status in ("200", "201"):
-        answer = answers.get(status, {})
-        if answer.get("content", {}).get("application/json", {}).get("schema") == schema:
-            yield answer
-
-
-def _answer_of(operation: dict[str, Any]) -> dict[str, Any] | None:
-    """The schema of what an operation shows."""
-    schema: dict[str, Any] | None = (
-        operation["responses"]["200"].get("content", {}).get("application/json", {}).get("schema")
-    )
-    return schema
 
 
 def _camel(name: str) -> str:

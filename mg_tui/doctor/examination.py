@@ -41,7 +41,7 @@ def examine_machine(home: Path, cache: Path, *, nvml: Nvml | None = None) -> lis
         *guarded(lambda: machine_checks.check_login(os.environ), "login"),
         *guarded(lambda: machine_checks.check_terminal(os.environ), "terminal"),
         *guarded(software_checks.check_plugins, "plugins"),
-        *guarded(software_checks.check_engines, "engines"),
+        *guarded(lambda: software_checks.check_engines(cache), "engines"),
         *guarded(lambda: check_hub(question.answer()), "Hugging Face Hub"),
         *guarded(lambda: machine_checks.check_clock(time.time(), question.answer().time), "clock"),
     ]

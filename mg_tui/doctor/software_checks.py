@@ -5,7 +5,7 @@ import os
 import platform
 import shutil
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,6 @@ from mg_tui.doctor.findings import MachineFinding
 from mg_tui.doctor.torch_build import TorchBuild
 
 _COMPILERS: Final = ("gcc", "clang", "cc")  # in the order in which Triton looks for them
-_LLAMA_PROGRAMS: Final = ("llama-quantize", "llama-server", "convert_hf_to_gguf.py")
 
 
 def check_python() -> Iterator[MachineFinding]:
@@ -102,22 +101,34 @@ def check_plugins() -> Iterator[MachineFinding]:
         yield MachineFinding("plugins", "plugins", "ok", titles)
 
 
-def check_engines() -> Iterator[MachineFinding]:
-    """Programs that serve or convert exports."""
+def check_engines(cache: Path) -> Iterator[MachineFinding]:
+    """Programs that serve or convert exports; `cache` is where `export --setup gguf` builds some of them."""
+    from mg_tui.core.errors import GardenError
+    from mg_tui.runs.llama_cpp import FOLDER_VARIABLE, SETUP_HINT, find_llama_cpp, find_llama_server
+
     vllm = _installed("vllm") or (shutil.which("vllm") and "found on the PATH")
     yield MachineFinding(
         "vllm", "vLLM", "ok", vllm or "not installed here; exports for it are served wherever it is installed"
     )
-    programs = [name for name in _LLAMA_PROGRAMS if shutil.which(name)]
-    if not programs:
-        text = "not installed; only conversion to GGUF and its server need it"
+    found, missing = [], []
+    finders: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("conversion to GGUF", lambda: find_llama_cpp(cache).origin),
+        ("llama-server", lambda: str(find_llama_server(cache))),
+    )
+    for what, find in finders:
+        try:
+            found.append(f"{what}: {one_line(find())}")
+        except GardenError as error:
+            missing.append((what, error))
+    if not missing:
+        yield MachineFinding("llama.cpp", "llama.cpp", "ok", "; ".join(found))
+    elif not found and not os.environ.get(FOLDER_VARIABLE):
+        text = "not here; only conversion to GGUF and serving .gguf files need it: `model-garden export --setup gguf`"
         yield MachineFinding("llama.cpp", "llama.cpp", "ok", text)
-    elif len(programs) < len(_LLAMA_PROGRAMS):
-        missing = ", ".join(name for name in _LLAMA_PROGRAMS if name not in programs)
-        hint = "put the build's bin folder and the clone on the PATH"
-        yield MachineFinding("llama.cpp", "llama.cpp", "warning", f"incomplete: {missing} not found", hint)
     else:
-        yield MachineFinding("llama.cpp", "llama.cpp", "ok", "found on the PATH")
+        what, problem = missing[0]
+        text = one_line(f"no {what}: {problem.why or problem.what}")
+        yield MachineFinding("llama.cpp", "llama.cpp", "warning", text, problem.hint or SETUP_HINT)
 
 
 def _installed(name: str) -> str | None:

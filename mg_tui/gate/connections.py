@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from typing import ClassVar
+from collections.abc import Sequence
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -12,22 +12,31 @@ from mg_tui.gate.refusals import PROBLEM_TYPE, problem
 
 
 class GateConnection(H11Protocol):
-    """A connection that is closed when its request line and headers take too long or when nobody reads its answer. If
-    there are too many, the one that has said nothing for longest makes room, so that whoever sends a request is served.
-    Subclasses set `limits` and a dictionary of their own for `waiting`.
+    """A connection that is closed when its request line and headers take too long, or when nobody reads its answer.
+
+    Where there are too many, a new one takes the place of the one that has waited longest for a request: whoever only
+    holds connections open keeps nobody out. Where all of them have a request under way, the new one is answered 503.
+    Subclasses set `limits` and `waiting`, their connections without a request under way, the longest first.
     """
 
     limits = GateLimits()
-    waiting: ClassVar[dict["GateConnection", None]] = {}  # for the head of a request, those for longest first
+    waiting: dict["GateConnection", None]
     _head_timer: asyncio.TimerHandle | None = None
     _stall_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self.limits.connections and not self._make_room():
-            transport.abort()
-        else:
-            self._set_head_timer()
+        if len(self.connections) > self.limits.connections:
+            if not self.waiting:
+                self._answer(503, "too-many-connections", "Too many connections.", [(b"retry-after", b"2")])
+                return
+            next(iter(self.waiting)).end()
+        self._set_head_timer()
+
+    def end(self) -> None:
+        """Close it at once, whatever it waits for."""
+        self._cancel_timers()
+        self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timers()
@@ -57,24 +66,20 @@ class GateConnection(H11Protocol):
         if self.conn.our_state is not h11.IDLE and self.conn.our_state is not h11.SEND_RESPONSE:
             self.transport.close()
             return
-        body = json.dumps(problem(400, "bad-request", "This is no valid HTTP request.")).encode()
+        self._answer(400, "bad-request", "This is no valid HTTP request.")
+
+    def _answer(self, status: int, code: str, detail: str, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """Answer what is no request of the application, and close."""
+        body = json.dumps(problem(status, code, detail)).encode()
         headers = [
             (b"content-type", PROBLEM_TYPE.encode()),
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
+            *more,
         ]
-        for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+        for event in (h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
-
-    def _make_room(self) -> bool:
-        """Close the connection that has waited for a request longest, if one has."""
-        longest = next(iter(self.waiting), None)
-        if longest is None:
-            return False
-        longest._cancel_head_timer()
-        longest.transport.abort()
-        return True
 
     def _set_head_timer(self) -> None:
         """While a request's head is awaited, its deadline runs; bytes that trickle in do not move it."""
@@ -82,7 +87,7 @@ class GateConnection(H11Protocol):
         if not awaited or self.transport.is_closing():
             self._cancel_head_timer()
         elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.limits.head_seconds, self.transport.abort)
+            self._head_timer = self.loop.call_later(self.limits.head_seconds, self.end)
             self.waiting[self] = None
 
     def _cancel_head_timer(self) -> None:

@@ -27,7 +27,7 @@ class GateLimits:
         head_seconds: the time that request line and headers may take, from the connection's beginning.
         head_bytes: their size.
         stall_seconds: how long an answer may wait for a reader that does not read.
-        connections: open connections; with more, those that wait for a request longest are closed.
+        connections: open connections.
     """
 
     requests_per_second: float = 50.0

@@ -1,22 +1,18 @@
 """Starts uvicorn: one process, our limits, a quick shutdown."""
 
-import contextlib
 import logging
-import resource
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final
 
 from mg_tui.core.errors import EnvironmentProblem
+from mg_tui.gate.descriptors import ACCEPTED_AT_ONCE, LoopProblems, fit_descriptors
 from mg_tui.gate.limits import GateLimits
 from mg_tui.gate.listener import Listener, check_listener, open_socket
 
 _SHUTDOWN_SECONDS: Final = 1  # for requests under way; followers are cut off
 _KEEP_ALIVE_SECONDS: Final = 5
-_BACKLOG: Final = 128  # connections that the kernel holds, and that are accepted at a time
-_OTHER_FILES: Final = 256  # journals that are followed, uploads, processes that are started
-_FEWEST: Final = 16  # connections, however few files may be open
+_NOT_YET_ACCEPTED: Final = 1024  # connections that the kernel holds meanwhile
 
 
 def serve(
@@ -43,27 +39,12 @@ def serve(
     check_listener(listener)
     listening = open_socket(listener)
     try:
-        server = _make_server(app, listener, limits or GateLimits(), stop_when)
+        server = _make_server(app, listener, fit_descriptors(limits or GateLimits()), stop_when)
         port = listening.getsockname()[1]
         server.announce = lambda: on_ready(listener.url(port))
         server.run(sockets=[listening])
     finally:
         listening.close()
-
-
-def fit_descriptors(limits: GateLimits) -> GateLimits:
-    """Raise this process's limit of open files as far as the connections need, or lower theirs to what it may have:
-    a server without a free descriptor accepts nobody.
-    """
-    wanted = limits.connections + _BACKLOG + _OTHER_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return limits
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return replace(limits, connections=max(_FEWEST, min(limits.connections, soft - _BACKLOG - _OTHER_FILES)))
 
 
 def _make_server(app: Any, listener: Listener, limits: GateLimits, stop_when: Callable[[], bool]) -> Any:
@@ -76,8 +57,7 @@ def _make_server(app: Any, listener: Listener, limits: GateLimits, stop_when: Ca
     _log_to_stderr()
     config = uvicorn.Config(
         app,
-        http=connection_class(fit_descriptors(limits)),
-        backlog=_BACKLOG,
+        http=connection_class(limits),
         ws="none",
         loop="asyncio",
         lifespan="on",
@@ -85,6 +65,7 @@ def _make_server(app: Any, listener: Listener, limits: GateLimits, stop_when: Ca
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        backlog=ACCEPTED_AT_ONCE,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         h11_max_incomplete_event_size=limits.head_bytes,
@@ -101,6 +82,8 @@ def _make_server(app: Any, listener: Listener, limits: GateLimits, stop_when: Ca
 
 
 def _server_class() -> Any:
+    import asyncio
+
     import uvicorn
 
     class GateServer(uvicorn.Server):
@@ -112,7 +95,10 @@ def _server_class() -> Any:
             self._stop_when = stop_when
 
         async def startup(self, sockets: Any = None) -> None:
+            asyncio.get_running_loop().set_exception_handler(LoopProblems())
             await super().startup(sockets)
+            for listening in sockets or ():
+                listening.listen(_NOT_YET_ACCEPTED)
             if self.started:
                 self.announce()
 

@@ -150,12 +150,12 @@ def start_server(
     *flags: str,
     port: int = 0,
     environ: Mapping[str, str] | None = None,
-    files: int | None = None,
+    descriptors: int | None = None,
 ) -> Server:
-    """Start `model-garden api`, which may have so many open files, and wait until it answers."""
-    bounded = [] if files is None else ["prlimit", f"--nofile={files}:{files}", "--"]
+    """Start `model-garden api` and wait until it answers. `descriptors`: its limit on open files."""
+    limited = () if descriptors is None else ("sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh")
     process = subprocess.Popen(
-        [*bounded, "model-garden", "--home", str(home), "api", "--port", str(port), *flags],
+        [*limited, "model-garden", "--home", str(home), "api", "--port", str(port), *flags],
         cwd=work,
         stderr=subprocess.PIPE,
         text=True,

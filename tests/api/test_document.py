@@ -98,22 +98,6 @@ def test_examples_are_whole(document) -> None:
     assert schemas["JobRerunBody"]["properties"].keys() == schemas["JobCreateBody"]["properties"].keys()
 
 
-def test_what_is_created_links_to_what_can_be_done_with_it(document) -> None:
-    def links(path: str, method: str, status: str) -> dict[str, Any]:
-        found: dict[str, Any] = document["paths"][path][method]["responses"][status].get("links", {})
-        return found
-
-    made = links("/api/v1/training/jobs", "post", "201")
-    assert {"job_show", "job_stop", "job_delete", "job_events"} <= made.keys() and "job_delete_checkpoint" not in made
-    assert made["job_stop"]["parameters"] == {"job_id": "$response.body#/id"}
-    assert {"model_job_show", "model_job_stop"} <= links("/api/v1/models/merge", "post", "201").keys()
-    assert "fine_tuning_job_pause" in links("/v1/fine_tuning/jobs", "post", "200")
-    assert "file_content" in links("/v1/files", "post", "200")
-    removed = links("/api/v1/training/jobs/{job_id}", "delete", "204")
-    assert removed["trash_restore"]["parameters"] == {"job_id": "$request.path.job_id"}
-    assert not links("/api/v1/training/jobs/{job_id}/hold", "post", "200")
-
-
 def test_options_have_no_default_that_a_client_would_send(document) -> None:
     """garden.toml may have another, and so may the job that is run again."""
     for name in ("JobCreateBody", "JobRerunBody", "TrainingOptions", "EvaluationCreateBody", "DatasetCheckBody"):

@@ -181,7 +181,7 @@ def test_a_server_answers_until_it_is_stopped(work, tmp_path) -> None:
                 messages: Any = [{"role": "user", "content": "What is it?"}]
                 answer = asked.chat.completions.create(model="demo", messages=messages, max_tokens=3)
             assert answer.choices[0].message.content
-            counted = wait_for(lambda: (now := client.get(path).json())["requests"] and now)
+            counted = wait_for(lambda: (now := client.get(path).json())["latency_seconds"] and now)
             assert counted["requests"] == 1 and counted["latency_seconds"] > 0
             assert client.post(f"{path}/stop").status_code == 202
             assert wait_for(lambda: (now := client.get(path).json())["state"] == "stopped" and now)["url"] is None

@@ -117,6 +117,8 @@ def test_vast_gets_the_key_and_keeps_the_entry_point(tmp_path: Path) -> None:
     assert done.returncode == 0 and "vastai create instance 123" in done.stdout
     assert "AAAAC3Nz" in done.stdout and done.stdout.rstrip().endswith("--args")
     assert _dry("vast.sh", "123").returncode == 2  # no key
+    unnamed = _dry("vast.sh", "123", str(key), DRY_RUN="")
+    assert unnamed.returncode == 2 and "IMAGE=" in unnamed.stderr  # the template's name is no image
 
 
 @pytest.mark.parametrize(("driver", "variant"), [("580.65.06", "cu13"), ("550.54.14", "cu12")])
@@ -125,7 +127,33 @@ def test_the_variant_follows_the_driver(tmp_path: Path, driver: str, variant: st
     program.write_text(f"#!/bin/sh\necho {driver}\n")
     program.chmod(0o755)
     done = _dry("bare.sh", "demo", PATH=f"{tmp_path}:{os.environ['PATH']}")
-    assert done.returncode == 0 and f"VERSION-{variant} demo" in done.stdout and "--gpus all" in done.stdout
+    assert done.returncode == 0 and f"model-garden-tui:{variant} demo" in done.stdout and "--gpus all" in done.stdout
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\nexit 1\n")  # no container, no image
+    docker.chmod(0o755)
+    absent = _dry("bare.sh", PATH=f"{tmp_path}:{os.environ['PATH']}", DRY_RUN="")
+    assert absent.returncode == 2 and f"CUDA={variant} docker/build.sh" in absent.stderr
+
+
+@pytest.mark.parametrize(
+    ("running", "arguments", "command"),
+    [
+        ("true", [], "docker exec -it --detach-keys ctrl-] garden model-garden"),
+        ("false", [], "docker start -ai --detach-keys ctrl-] garden"),
+        ("false", ["demo"], None),
+    ],
+)
+def test_the_script_for_own_machines_opens_the_container_that_is_there(
+    tmp_path: Path, running: str, arguments: list[str], command: str | None
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text(f'#!/bin/sh\n[ "$1" = inspect ] && echo {running}\n')
+    docker.chmod(0o755)
+    done = _dry("bare.sh", *arguments, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    if command is None:
+        assert done.returncode == 2 and "there is a container garden" in done.stderr
+    else:
+        assert (done.returncode, done.stdout.strip().replace("\\", "")) == (0, command)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")

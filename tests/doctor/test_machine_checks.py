@@ -19,6 +19,7 @@ from mg_tui.doctor.findings import MachineFinding, guarded, worst_level
 from mg_tui.doctor.fixes import apply_fixes
 from mg_tui.doctor.hub_checks import HubAnswer, HubQuestion, check_hub
 from mg_tui.doctor.torch_build import TorchBuild, find_torch_build, read_torch_build
+from mg_tui.runs.llama_cpp import CONVERTER, PROGRAMS, SERVER, built_folder
 from tests.hub_server import READ_TOKEN, WRITE_TOKEN, HubServer
 
 
@@ -123,6 +124,26 @@ def test_torch_is_read_without_importing_it(tmp_path: Path) -> None:
 def test_a_torch_that_cannot_be_used(build: TorchBuild | None, level: str) -> None:
     (found,) = software_checks.check_torch(build)
     assert found.level == level
+
+
+def test_llama_cpp_is_looked_for_where_exports_and_servers_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("LLAMA_CPP_DIR", raising=False)
+
+    def found() -> MachineFinding:
+        return next(each for each in software_checks.check_engines(tmp_path) if each.check == "llama.cpp")
+
+    assert found().level == "ok" and "export --setup gguf" in found().text
+    folder = built_folder(tmp_path)
+    for name in (CONVERTER, *(f"bin/{program}" for program in PROGRAMS if program != SERVER)):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch(mode=0o755)
+    assert found().level == "warning" and "no llama-server" in found().text
+    assert "build it again with `model-garden export --setup gguf`" in (found().hint or "")
+    (folder / "bin" / SERVER).touch(mode=0o755)
+    assert found().level == "ok" and str(folder / "bin" / SERVER) in found().text
+    monkeypatch.setenv("LLAMA_CPP_DIR", str(tmp_path / "nothing"))
+    assert found().level == "warning" and "LLAMA_CPP_DIR" in (found().hint or "")
 
 
 def test_the_compiler_matters_to_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,11 @@ async def _app(scope, receive, send) -> None:
         while (await receive())["type"] != "lifespan.shutdown":
             await send({"type": "lifespan.startup.complete"})
         await send({"type": "lifespan.shutdown.complete"})
+    elif scope["path"] == "/wait":  # until the caller leaves
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
     elif scope["path"] == "/big":
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for at in range(0, len(BIG), 1 << 16):
@@ -48,6 +53,7 @@ def port(tmp_path_factory):
             AccessRule("GET", "/things", "read"),
             AccessRule("POST", "/things", "run"),
             AccessRule("GET", "/big", "read"),
+            AccessRule("GET", "/wait", "read"),
         ),
         tokens=TokenStore(tmp_path_factory.mktemp("home")),
         listener=Listener(port=0),
@@ -245,41 +251,44 @@ def test_too_many_connections_are_closed_and_the_others_served(port) -> None:
         assert time.monotonic() < deadline
 
 
-def test_whoever_asks_is_served_beside_a_crowd_that_says_nothing(port) -> None:
-    with contextlib.ExitStack() as stack:
+def test_a_crowd_that_says_nothing_keeps_nobody_out(port) -> None:
+    """The connection that waits longest makes place; one in use does not."""
+    with _connect(port) as used, contextlib.ExitStack() as stack:
+        used.sendall(b"GET /wait HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert used.recv(65536).startswith(b"HTTP/1.1 200")
         for _ in range(3):
-            for number in range(100):
-                connection = stack.enter_context(_connect(port))
-                if number % 2:
-                    with contextlib.suppress(ConnectionError):
-                        connection.sendall(b"GET /things HTTP/1.1\r\nX: ")
-            asked = _connect(port)
-            with asked:  # at once: the crowd's own deadline must not be what helps
-                asked.sendall(b"GET /things HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-                assert asked.recv(65536).startswith(b"HTTP/1.1 200")
+            crowd = [stack.enter_context(_connect(port)) for _ in range(LIMITS.connections)]
+            for connection in crowd[::2]:
+                connection.sendall(b"GET /health HTTP/1.1\r\nX-A: ")
+            assert httpx.get(f"http://127.0.0.1:{port}/things").status_code == 200
+        used.settimeout(0.2)
+        with contextlib.suppress(TimeoutError):
+            while part := used.recv(65536):
+                assert b"x" in part
+            pytest.fail("the connection in use was closed")
 
 
-def test_connections_fit_the_limit_of_open_files() -> None:
-    """In a process of its own, whose limit is not raised again."""
-    script = (
-        "import resource, sys\n"
-        "from mg_tui.gate import GateLimits\n"
-        "from mg_tui.gate.serving import fit_descriptors\n"
-        "soft, hard = int(sys.argv[1]), int(sys.argv[2])\n"
-        "resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))\n"
-        "fitted = fit_descriptors(GateLimits(connections=600))\n"
-        "print(fitted.connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
-    )
-    root = Path(__file__).parents[2]
-    for soft, hard, expected in (
-        (256, 2000, "600 984"),
-        (1024, 1024, "600 1024"),
-        (256, 500, "116 500"),
-        (64, 64, "16 64"),
-    ):
-        command = [sys.executable, "-c", script, str(soft), str(hard)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=60)
-        assert done.stdout.strip() == expected, (soft, hard, done)
+def test_when_every_connection_is_in_use_another_is_answered_and_closed(port) -> None:
+    def is_free() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+        return False
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(LIMITS.connections):
+            connection = stack.enter_context(_connect(port))
+            connection.sendall(b"GET /wait HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        with _connect(port) as one_more:
+            answer = b""
+            with contextlib.suppress(ConnectionResetError):
+                while part := one_more.recv(65536):
+                    answer += part
+        assert answer.startswith(b"HTTP/1.1 503") and b"retry-after: 2" in answer
+        assert b"too-many-connections" in answer
+    deadline = time.monotonic() + 60
+    while not is_free():
+        assert time.monotonic() < deadline
 
 
 def test_a_websocket_upgrade_is_no_way_in(port) -> None:

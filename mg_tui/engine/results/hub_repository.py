@@ -234,6 +234,14 @@ class HubRepository:
             return RunFailed("the Hub does not accept the files", where=self.url, why=said)
         if status is not None and status < 500 and status != 429:
             return RunFailed("the Hub refused the push", where=self.url, why=f"HTTP {status}: {said}")
+        # hf-xet, which the client sends files by wherever it is installed, has no type of its own for this.
+        if status is None and "(404" in str(error) and "/xet-write-token/" in str(error):
+            return EnvironmentProblem(
+                "the server does not offer xet, which files are sent by",
+                where=endpoint(),
+                why=said,
+                hint="set HF_HUB_DISABLE_XET=1 and run the command again: they are sent by LFS then",
+            )
         return EnvironmentProblem(
             "the connection to the Hub was lost, and nothing was committed",
             where=endpoint(),

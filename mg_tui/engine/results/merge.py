@@ -132,7 +132,7 @@ def write_merged(loaded: LoadedModel, staging: Path, target: Path, at: Callable[
         whole = inner
         _free(whole)
         at(3, f"merging {pluralize(plan.layers, 'layer')} from file to file, {plan.nbytes / 1e9:.2f} GB")
-        write_merge(plan, base_folder, staging, lambda _nbytes: None)
+        write_merge(plan, base_folder, staging)
     else:
         whole = merge_weights(loaded.model)
         require_disk_space(sum(each.numel() * each.element_size() for each in whole.parameters()), target)

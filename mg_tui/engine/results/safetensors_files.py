@@ -1,20 +1,17 @@
-"""The safetensors files of a checkpoint, read and written tensor by tensor: one tensor in memory at a time.
+"""The safetensors files of a checkpoint, read tensor by tensor or by rows; `safetensors` itself maps whole files.
 
 The format (https://github.com/huggingface/safetensors): eight bytes with the header's length, the header as JSON with
-dtype, shape and place of each tensor, then the tensors' bytes. `safetensors` itself maps files into memory and writes
-only what is in memory as a whole.
+dtype, shape and place of each tensor, then the tensors' bytes.
 """
 
 import json
 import os
 import struct
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mg_tui.core.errors import UsageError
-from mg_tui.core.files import is_disk_full
 from mg_tui.runs.result_metadata import read_json_object
 
 if TYPE_CHECKING:
@@ -23,9 +20,8 @@ if TYPE_CHECKING:
 SINGLE_FILE: Final = "model.safetensors"
 INDEX_FILE: Final = "model.safetensors.index.json"
 _MAX_HEADER_BYTES: Final = 100_000_000  # as in safetensors itself
-_COPY_BYTES: Final = 16 << 20
 # Names of dtypes in headers, and torch's.
-_DTYPES: Final = {
+DTYPES: Final = {
     "F64": "float64",
     "F32": "float32",
     "F16": "float16",
@@ -39,7 +35,6 @@ _DTYPES: Final = {
     "U8": "uint8",
     "BOOL": "bool",
 }
-_NAMES: Final = {name: code for code, name in _DTYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,34 +57,24 @@ class StoredTensor:
         """The tensor, on the CPU."""
         import torch
 
-        buffer = bytearray(self.end - self.start)
-        with self.file.open("rb", buffering=0) as stream:
-            stream.seek(self.start)
-            _read_fully(stream, memoryview(buffer))
-        dtype = getattr(torch, self.dtype)
-        if not buffer:
-            return torch.empty(self.shape, dtype=dtype)
-        return torch.frombuffer(buffer, dtype=dtype).reshape(self.shape)
+        tensor = torch.empty(self.shape, dtype=getattr(torch, self.dtype))
+        self.read_into(tensor)
+        return tensor
 
-
-@dataclass(frozen=True, slots=True)
-class NewTensor:
-    """A tensor to write: copied from a file byte for byte, or made when its place in the file is reached."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    source: "StoredTensor | Callable[[], torch.Tensor]"
-
-    @property
-    def nbytes(self) -> int:
-        """Its size in bytes."""
-        import torch
-
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count * int(getattr(torch, self.dtype).itemsize)
+    def read_into(self, tensor: "torch.Tensor", first_row: int = 0) -> None:
+        """Fill a contiguous tensor with as many rows, from one on."""
+        view, place = bytes_of(tensor), self.start
+        if first_row:
+            place += (self.end - self.start) // self.shape[0] * first_row
+        source = os.open(self.file, os.O_RDONLY)
+        try:
+            while view:
+                count = os.preadv(source, [view], place)
+                if not count:
+                    raise OSError(f"{self.file} is shorter than its header says")
+                view, place = view[count:], place + count
+        finally:
+            os.close(source)
 
 
 def has_weight_files(folder: Path) -> bool:
@@ -141,92 +126,14 @@ def read_tensors(file: Path) -> list[StoredTensor]:
 def _stored(name: str, file: Path, entry: dict[str, Any], begin: int) -> StoredTensor:
     start, end = entry["data_offsets"]
     return StoredTensor(
-        name, file, _DTYPES[entry["dtype"]], tuple(map(int, entry["shape"])), begin + int(start), begin + int(end)
+        name, file, DTYPES[entry["dtype"]], tuple(map(int, entry["shape"])), begin + int(start), begin + int(end)
     )
 
 
-def write_tensors(path: Path, tensors: Sequence[NewTensor], wrote: Callable[[int], None]) -> None:
-    """Write a safetensors file; tensors are made one after another.
-
-    Args:
-        path: the file; one that exists is replaced.
-        tensors: in the order of their bytes.
-        wrote: is told the number of bytes after each tensor.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    place = 0
-    for tensor in tensors:
-        size = tensor.nbytes
-        header[tensor.name] = {
-            "dtype": _NAMES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [place, place + size],
-        }
-        place += size
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with path.open("wb", buffering=0) as stream:
-        _write_fully(stream, struct.pack("<Q", len(text)) + text)
-        for tensor in tensors:
-            if isinstance(tensor.source, StoredTensor):
-                _copy_bytes(tensor.source, stream)
-            else:
-                _write_fully(stream, _bytes_of(tensor.source(), tensor))
-            wrote(tensor.nbytes)
-
-
-def _bytes_of(made: "torch.Tensor", tensor: NewTensor) -> memoryview:
+def bytes_of(tensor: "torch.Tensor") -> memoryview:
+    """The memory of a contiguous tensor on the CPU."""
     import torch
 
-    assert tuple(made.shape) == tensor.shape and str(made.dtype) == f"torch.{tensor.dtype}", tensor.name
-    if not made.numel():
+    if not tensor.numel():
         return memoryview(b"")
-    return memoryview(made.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-
-
-def _copy_bytes(tensor: StoredTensor, stream: IO[bytes]) -> None:
-    """Copy in the kernel where the file systems can, else by blocks."""
-    left, place = tensor.end - tensor.start, tensor.start
-    with tensor.file.open("rb", buffering=0) as source:
-        try:
-            while left and (count := os.copy_file_range(source.fileno(), stream.fileno(), left, place)):
-                left, place = left - count, place + count
-        except (OSError, AttributeError) as error:
-            if is_disk_full(error):
-                raise
-        source.seek(place)
-        while left:
-            block = source.read(min(left, _COPY_BYTES))
-            if not block:
-                raise OSError(f"{tensor.file} ended while it was copied")
-            _write_fully(stream, block)
-            left -= len(block)
-
-
-def write_index(path: Path, files: Iterable[tuple[str, Sequence[NewTensor]]]) -> None:
-    """Write the index of a checkpoint of several files: names of files with their tensors."""
-    weight_map: dict[str, str] = {}
-    total = 0
-    for name, tensors in files:
-        for tensor in tensors:
-            weight_map[tensor.name] = name
-            total += tensor.nbytes
-    record = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-
-def _read_fully(stream: Any, view: memoryview) -> None:
-    while view:
-        count = stream.readinto(view)
-        if not count:
-            raise OSError(f"{stream.name} is shorter than its header says")
-        view = view[count:]
-
-
-def _write_fully(stream: Any, data: bytes | memoryview) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[stream.write(view) :]
+    return memoryview(tensor.detach().reshape(-1).view(torch.uint8).numpy())

@@ -1,8 +1,9 @@
 """Merges an adapter into the files of its base model, layer by layer.
 
-The model is built without weights. Each layer that the adapter changes gets its weights from the base model's file,
-is merged by PEFT itself, so that every kind of adapter gives PEFT's numbers bit for bit, and is emptied again. All
-other tensors are copied from file to file. Files and names of tensors are those of the base model.
+The model is built without weights. What plain LoRA changes is read, changed and written by blocks of rows. A layer
+with another kind of adapter gets its weights from the base model's file, is merged by PEFT itself, and is emptied
+again. Both give PEFT's numbers bit for bit. All other tensors are copied from file to file. Files and names of tensors
+are those of the base model.
 """
 
 import copy
@@ -21,19 +22,20 @@ from mg_tui.engine.results.merge_layers import (
     attach_without_weights,
     changed_parameters,
     find_odd_layer,
+    is_inside,
+    low_rank_update,
     merge_parameter,
+    require_numbers,
     tied_names,
 )
 from mg_tui.engine.results.safetensors_files import (
     INDEX_FILE,
     SINGLE_FILE,
-    NewTensor,
     StoredTensor,
     list_weight_files,
     read_tensors,
-    write_index,
-    write_tensors,
 )
+from mg_tui.engine.results.safetensors_writing import Buffers, NewTensor, RowBlocks, TensorWriter, write_index
 from mg_tui.runs.result_metadata import MODEL_CONFIG, read_json_object
 
 
@@ -111,21 +113,21 @@ def plan_merge(model: Any, base: Path, adapter: Path, dtype: DTypeName) -> Merge
     return _plan(adapted, files, weights, dtype)
 
 
-def write_merge(plan: MergePlan, base: Path, staging: Path, wrote: Callable[[int], None]) -> None:
+def write_merge(plan: MergePlan, base: Path, staging: Path) -> None:
     """Write the merged weights, their index if there are several files, and config.json.
 
     Args:
         plan: of `plan_merge`; its layers are used up.
         base: the base model's folder.
         staging: where the files are written.
-        wrote: is told the number of bytes after each tensor.
 
     Raises:
         RunFailed: merging makes weights that are no numbers.
         OSError: they cannot be written.
     """
-    for name, tensors in plan.files.items():
-        write_tensors(staging / name, tensors, wrote)
+    with TensorWriter() as writer:
+        for name, tensors in plan.files.items():
+            writer.write(staging / name, tensors)
     if list(plan.files) != [SINGLE_FILE]:
         write_index(staging / INDEX_FILE, plan.files.items())
     dtype = next((t.dtype for tensors in plan.files.values() for t in tensors if "float" in t.dtype), None)
@@ -159,7 +161,7 @@ def _plan(adapted: Any, files: Mapping[str, list[StoredTensor]], base: _Base, dt
     given = {
         name: parameter.data
         for name, parameter in inner.named_parameters()
-        if not parameter.is_meta and not name.startswith(tuple(f"{each}." for each in layers))
+        if not parameter.is_meta and not is_inside(name, layers)
     }
     ties = tied_names(inner)
     untied = ties is not None and any(name in given or name in owners for name in ties)
@@ -173,12 +175,29 @@ def _plan(adapted: Any, files: Mapping[str, list[StoredTensor]], base: _Base, dt
             layers[layer], name.removeprefix(f"{layer}."), lambda each: base.read(f"{layer}.{each}", dtype)
         )
 
+    def blocks(name: str) -> RowBlocks | None:
+        update = low_rank_update(layers[owners[name]])
+        if update is None or name in base.quantized:
+            return None
+
+        stored = base.tensors[name]
+
+        def make(first: int, end: int, buffers: Buffers) -> Any:
+            rows = buffers.take("rows", (end - first, *stored.shape[1:]), _torch_dtype(stored.dtype))
+            stored.read_into(rows, first)
+            merged = update.add_to(rows.to(_torch_dtype(dtype)), first, end, buffers)
+            require_numbers(name, merged)
+            return merged
+
+        return RowBlocks(make)
+
     def tensor(name: str, label: str) -> NewTensor:
         stored, quantized = base.tensors[name], base.quantized.get(name)
         number = dtype if stored.is_floating or quantized is not None else stored.dtype
         shape = quantized.shape if quantized is not None else stored.shape
         if name in owners:
-            return NewTensor(label, number, shape, lambda: merged(owners[name], name).to(_torch_dtype(number)))
+            whole = lambda: merged(owners[name], name).to(_torch_dtype(number))  # noqa: E731
+            return NewTensor(label, number, shape, blocks(name) or whole)
         if name in given:
             return NewTensor(label, number, shape, lambda: given[name].to(_torch_dtype(number)))
         if quantized is None and stored.dtype == number:

@@ -83,19 +83,10 @@ def start_engine(
     """
     kind = choose_engine(spec)
     if kind == "llama":
-        from mg_tui.engine.serving.llama import expected_of_file, start_llama
+        from mg_tui.engine.serving.llama import start_llama
 
-        phase("starting llama-server")
-        llama = start_llama(spec, folder, stopper)
-        expected = []
-        if spec.proof_rows:
-            phase("asking the trained model")
-            try:
-                expected = expected_of_file(spec, llama.names[0], cwd=cwd, home=home, cache=cache, bounds=bounds)
-            except BaseException:
-                llama.close()
-                raise
-        return StartedEngine(llama, kind, spec.models[0], expected)
+        llama, expected = start_llama(spec, folder, stopper, phase, cwd=cwd, home=home, cache=cache, bounds=bounds)
+        return StartedEngine(llama, kind, Path(split_served(spec.models[0])[1]).name, expected)
     registry = load_registry()
     with stopper.interruptible():
         found = locate_served(spec, home=home, registry=registry)

@@ -1,66 +1,74 @@
 """llama.cpp's server as the engine, for a .gguf file and its vision file (mmproj)."""
 
 import json
-import os
-import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from mg_tui.core.errors import EnvironmentProblem, GardenError, UsageError
+from mg_tui.core.errors import GardenError, UsageError
 from mg_tui.core.paths import expand_user
 from mg_tui.core.serve_spec import ServeSpec, split_served
-from mg_tui.engine.export.gguf.llama_cpp import FOLDER_VARIABLE
+from mg_tui.engine.export.gguf.asking import locate_files
+from mg_tui.engine.export.gguf.llama_answers import LlamaFiles
 from mg_tui.engine.monitoring.stopping import StopHandler
 from mg_tui.engine.serving.proof import ExpectedAnswers
 from mg_tui.engine.serving.reference import ask_reference
 from mg_tui.engine.serving.upstream import UpstreamEngine, UpstreamModel
 from mg_tui.engine.serving.upstream_process import start_upstream
 from mg_tui.runs.caller_bounds import CallerBounds
+from mg_tui.runs.llama_cpp import SERVER, find_llama_server
 from mg_tui.runs.result_metadata import METADATA_FILE
 from mg_tui.runs.servers import ServerFolder
 
-COMMAND: Final = "llama-server"
-LOG_FILE: Final = "llama-server.log"
+LOG_FILE: Final = f"{SERVER}.log"
 _NAME: Final = "served"
 # Its own defaults (top_k 40, min_p 0.05) would change sampled answers.
 _NEUTRAL: Final = {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0}
 
 
-def start_llama(spec: ServeSpec, folder: ServerFolder, stopper: StopHandler) -> UpstreamEngine:
-    """Start llama-server with the server's file.
+def start_llama(
+    spec: ServeSpec,
+    folder: ServerFolder,
+    stopper: StopHandler,
+    phase: Callable[..., None],
+    *,
+    cwd: Path,
+    home: Path,
+    cache: Path,
+    bounds: CallerBounds | None = None,
+) -> tuple[UpstreamEngine, list[ExpectedAnswers]]:
+    """Start llama-server with the server's file, after the run it is from was asked what it has to answer.
 
     Raises:
-        UsageError: there is no such file, or no vision file, or several.
-        EnvironmentProblem: its command is not there, or fails.
+        UsageError: there is no such file, or no vision file, or several, or one is not of its kind or cut off.
+        EnvironmentProblem: llama-server is not there, or fails.
     """
     name, given = split_served(spec.models[0])
     file = expand_user(given)
     if not file.is_file():
         raise UsageError("there is no such .gguf file", where=str(file))
-    if (program := find_program()) is None:
-        raise EnvironmentProblem(
-            "llama-server is not there.",
-            why=f"it is neither on PATH nor in a folder that {FOLDER_VARIABLE} names",
-            hint="install llama.cpp, and put its folder on PATH",
-        )
-    vision = expand_user(spec.mmproj) if spec.mmproj is not None else find_vision_file(file)
-    facts = read_facts(file.parent)
+    program = find_llama_server(cache)
+    files = locate_files(file, None if spec.mmproj is None else expand_user(spec.mmproj))
+    files = replace(files, adapter=find_adapter(file.parent))
+    facts, called = read_facts(file.parent), name or file.stem
+    expected: list[ExpectedAnswers] = []
+    if spec.proof_rows:
+        # Before it starts, in a process of its own: its end gives back the memory that llama-server is going to take.
+        phase("asking the trained model")
+        with stopper.interruptible():
+            expected = expected_of_file(spec, called, cwd=cwd, home=home, cache=cache, bounds=bounds)
+    phase("starting llama-server", file.name)
     process, key = start_upstream(
-        lambda port: llama_command(spec, program, file, vision, facts, port),
+        lambda port: llama_command(spec, program, files, facts, port),
         folder.path / LOG_FILE,
         lambda: stopper.poll(raise_on="stop"),
         key_variable="LLAMA_API_KEY",
     )
     system_prompt = facts.get("system_prompt")
     model = UpstreamModel(_NAME, system_prompt if isinstance(system_prompt, str) else None, _NEUTRAL)
-    return UpstreamEngine(process, {name or file.stem: model}, key, max_waiting=spec.queue, timeout=spec.timeout)
-
-
-def find_program() -> str | None:
-    """llama-server in the folder of a built llama.cpp, as of exports, or on PATH; None where it is not there."""
-    folder = os.environ.get(FOLDER_VARIABLE)
-    places = [str(Path(folder) / place) for place in ("build/bin", "bin", ".")] if folder else []
-    return shutil.which(COMMAND, path=os.pathsep.join([*places, os.environ.get("PATH", "")]))
+    engine = UpstreamEngine(process, {called: model}, key, max_waiting=spec.queue, timeout=spec.timeout)
+    return engine, expected
 
 
 def expected_of_file(
@@ -77,11 +85,11 @@ def expected_of_file(
         return [ExpectedAnswers(name, why="; ".join(part for part in (error.what, error.why) if part))]
 
 
-def llama_command(
-    spec: ServeSpec, program: str, file: Path, vision: Path, facts: dict[str, Any], port: int
-) -> list[str]:
-    """The command line, with the limits of images' areas that are saved beside the file."""
-    words = [program, "--model", str(file), "--mmproj", str(vision), "--alias", _NAME]
+def llama_command(spec: ServeSpec, program: Path, files: LlamaFiles, facts: dict[str, Any], port: int) -> list[str]:
+    """The command line, with the adapter and the limits of images' areas that are saved beside the file."""
+    words = [str(program), "--model", str(files.text), "--mmproj", str(files.projector), "--alias", _NAME]
+    if files.adapter is not None:
+        words += ["--lora", str(files.adapter)]
     side, least, most = (facts.get(name) for name in ("image_token_side", "min_pixels", "max_pixels"))
     if isinstance(side, int) and isinstance(least, int) and isinstance(most, int):  # rounded as in exports
         fewest, largest = max(1, -(-least // side**2)), max(1, most // side**2)
@@ -93,19 +101,12 @@ def llama_command(
     return [*words, "--jinja", "--no-webui", "--host", "127.0.0.1", "--port", str(port)]
 
 
-def find_vision_file(file: Path) -> Path:
-    """The only mmproj file beside a text model.
-
-    Raises:
-        UsageError: there is none, or there are several.
-    """
-    found = sorted(path for path in file.parent.glob("*.gguf") if "mmproj" in path.name.lower() and path != file)
-    if len(found) == 1:
-        return found[0]
-    why = "there are " + ", ".join(path.name for path in found[:4]) if found else "none is beside it"
-    raise UsageError(
-        "the vision file of the .gguf model is not clear", where=str(file), why=why, hint="name it with --mmproj"
-    )
+def find_adapter(folder: Path) -> Path | None:
+    """The adapter of an export with `--adapter`: without it the text model beside it answers as the base model does."""
+    if not (folder / METADATA_FILE).is_file():
+        return None
+    found = sorted(folder.glob("*-adapter.gguf"))
+    return found[0] if len(found) == 1 else None
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

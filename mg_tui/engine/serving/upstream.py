@@ -10,7 +10,7 @@ import threading
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
@@ -30,6 +30,10 @@ from mg_tui.engine.serving.answering import (
     TooManyWaiting,
 )
 from mg_tui.engine.serving.upstream_process import UpstreamProcess
+
+_SEEDS: Final = 2**31 - 1
+# What llama-server and vLLM say of a prompt that is longer than the context.
+_TOO_LONG: Final = ("available context size", "maximum context length", "maximum model length", "max_model_len")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +166,8 @@ class UpstreamEngine:
             **model.extra,
         }
         if sampling.seed is not None:
-            body["seed"] = sampling.seed
+            # llama-server has seeds of 32 bits, the largest of which means any; vLLM's have a sign.
+            body["seed"] = sampling.seed % _SEEDS
         if task.stop:
             body["stop"] = list(task.stop)
         return body
@@ -221,10 +226,16 @@ def _message(message: Message) -> dict[str, Any]:
     return {"role": message.role, "content": message.text if plain else parts}
 
 
+def _refusal_code(said: str) -> str | None:
+    """OpenAI's name of the reason, where it is one that clients look for."""
+    too_long = any(words in said for words in _TOO_LONG)
+    return "context_length_exceeded" if too_long else None
+
+
 def _refusal(response: httpx.Response) -> TaskRefused | RunFailed | TooManyWaiting:
     said = server_message(response)
     if response.status_code in REFUSED_ROWS:
-        return TaskRefused("the engine refused the request", why=said)
+        return TaskRefused("the engine refused the request", why=said, code=_refusal_code(said))
     if response.status_code in (429, 503):
         return TooManyWaiting(0, seconds=5)
     return RunFailed(f"the engine answered with status {response.status_code}", why=said)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 import signal
 import socket
@@ -20,6 +21,9 @@ from mg_tui.runs.worker_log import read_tail, strip_terminal_codes
 
 START_SECONDS: Final = 1_800.0  # vLLM may download a model, and compiles for minutes
 _LAST_LINES: Final = 5
+_READ_LINES: Final = 60
+# llama-server begins a line with the time since its start and a letter: 0.00.105.614 E.
+_LLAMA_LINE: Final = re.compile(r"^[\d.]+ ([DIWE]) +(?=\S)")
 _SUPERVISOR: Final = "mg_tui.engine.serving.supervisor"
 _ATTEMPTS: Final = 3  # with another port each, when somebody took the one that was free a moment ago
 # What vLLM (Python's and Rust's sockets) and llama-server say of a port that is taken.
@@ -94,13 +98,17 @@ class UpstreamProcess:
         code = self._process.poll()
         if code is None:
             return None
+        if code == 128 + signal.SIGKILL:  # it had no time for words
+            return "killed by signal 9: by the system for want of memory, or by somebody"
         how = f"killed by signal {code - 128}" if code > 128 else f"exit code {code}"
         return f"{how}; it said: {words}" if (words := self.last_words()) else how
 
     def last_words(self) -> str:
-        """The end of its output, on one line."""
-        lines = [strip_terminal_codes(line).strip() for line in read_tail(self.log, _LAST_LINES)]
-        return " | ".join(one_line(line, limit=200) for line in lines if line)
+        """The end of its output, on one line: what it marks as errors, where it marks lines."""
+        lines = [strip_terminal_codes(line).strip() for line in read_tail(self.log, _READ_LINES)]
+        errors = [line for line in lines if (mark := _LLAMA_LINE.match(line)) is not None and mark[1] == "E"]
+        said = [_LLAMA_LINE.sub("", line) for line in (errors or lines)[-_LAST_LINES:]]
+        return " | ".join(" ".join(one_line(line, limit=200).split()) for line in said if line)
 
     def close(self) -> None:
         """End it: its supervisor does, when its input closes."""

@@ -24,6 +24,7 @@ from mg_tui.core.serve_spec import ServeSpec, split_served
 from mg_tui.preflight.serving import settle_spec
 from mg_tui.runs.servers import ServerFolder, running_servers
 from mg_tui.runs.store import list_runs
+from tests.engine.export.llama_stand_in import write_gguf
 
 STAND_IN = Path(__file__).parents[2] / "engine" / "serving" / "stand_in.py"
 
@@ -50,8 +51,8 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
 
 @pytest.fixture
 def gguf(tmp_path: Path) -> Path:
-    for name in ("demo.gguf", "mmproj-demo.gguf"):
-        (tmp_path / name).write_bytes(b"GGUF")
+    write_gguf(tmp_path / "demo.gguf", {"general.architecture": "qwen2vl"}, ["token_embd.weight"])
+    write_gguf(tmp_path / "mmproj-demo.gguf", {"general.architecture": "clip"}, ["v.patch_embd.weight"])
     return tmp_path / "demo.gguf"
 
 

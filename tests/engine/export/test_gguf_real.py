@@ -19,8 +19,8 @@ import pytest
 from mg_tui.config import APP_NAME
 from mg_tui.core.errors import GardenError, UsageError
 from mg_tui.engine.export.gguf.gguf_file import read_gguf
-from mg_tui.engine.export.gguf.llama_cpp import LlamaCpp, find_llama_cpp
 from mg_tui.engine.results.safetensors_files import read_tensors
+from mg_tui.runs.llama_cpp import LlamaCpp, find_llama_cpp
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 ROWS = 6

@@ -15,11 +15,11 @@ from mg_tui.core.errors import EnvironmentProblem, GardenError, RunFailed, Usage
 from mg_tui.engine.export.gguf.convert import require_all_tensors
 from mg_tui.engine.export.gguf.converter_child import find_pre_tokenizer
 from mg_tui.engine.export.gguf.gguf_file import GgufHead, read_gguf
-from mg_tui.engine.export.gguf.llama_cpp import VERSION, built_folder, find_llama_cpp
 from mg_tui.engine.export.gguf.programs import last_words, run_program
 from mg_tui.engine.export.gguf.rules import require_gguf_family, require_llama_model, require_lora, require_probed
 from mg_tui.families import Experimental, ModelFamily, Unsupported
 from mg_tui.families.registry import load_registry
+from mg_tui.runs.llama_cpp import VERSION, built_folder, find_llama_cpp
 from tests.engine.export.llama_stand_in import make_llama_cpp, write_gguf
 
 ARCHITECTURES = Path(__file__).with_name("converter_architectures.json")

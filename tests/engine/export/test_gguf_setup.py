@@ -13,7 +13,7 @@ import pytest
 
 from mg_tui.core.errors import EnvironmentProblem, RunFailed
 from mg_tui.engine.export.gguf import setup
-from mg_tui.engine.export.gguf.llama_cpp import find_llama_cpp
+from mg_tui.runs.llama_cpp import find_llama_cpp, find_llama_server
 
 CMAKE = """#!/bin/sh
 echo "$@" >> {calls}
@@ -22,7 +22,7 @@ if [ "$1" = --build ]; then
   if [ -e {fails} ]; then echo "x.cpp:1:2: error: no such header"; echo "ninja: build stopped"; exit 1; fi
   echo "[2/2] Linking two"
   mkdir -p "$2/bin"
-  for name in llama-quantize llama-mtmd-cli; do
+  for name in llama-quantize llama-mtmd-cli llama-server; do
     printf '#!/bin/sh\\nexit 1\\n' > "$2/bin/$name"
     chmod +x "$2/bin/$name"
   done
@@ -98,10 +98,27 @@ def test_llama_cpp_is_built_once_and_found_afterwards(
     found = find_llama_cpp(tmp_path / "cache", {"PATH": ""})
     assert found.source == folder and found.quantize.is_file() and (folder / "LICENSE").is_file()
     assert not (folder / "src").exists() and not (folder.parent / ".0.3.36.part").exists(), "the rest is removed"
+    assert find_llama_server(tmp_path / "cache", {"PATH": ""}) == folder / "bin" / "llama-server"
+    configured = next(call for call in calls(tmp_path) if call.startswith("-S"))
+    assert "-DLLAMA_BUILD_SERVER=ON" in configured
+    assert "-DLLAMA_USE_PREBUILT_UI=OFF" in configured, "its web page would be downloaded while it is compiled"
     requirement = next(call for call in calls(tmp_path) if call.startswith("pip"))
     assert "--require-hashes" in requirement and "--no-deps" in requirement
     before = calls(tmp_path)
     assert not build()[-1]["built"] and calls(tmp_path) == before
+
+
+def test_a_llama_cpp_that_was_built_without_a_server_is_built_again(
+    build: Callable[[], list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    folder = Path(build()[-1]["folder"])
+    (folder / "bin" / "llama-server").unlink()
+    assert find_llama_cpp(tmp_path / "cache", {"PATH": ""}).source == folder, "exports do without"
+    with pytest.raises(EnvironmentProblem, match="llama-server is not here") as caught:
+        find_llama_server(tmp_path / "cache", {"PATH": ""})
+    assert "build it again with `model-garden export --setup gguf`" in str(caught.value.hint)
+    assert build()[-1]["built"] and (folder / "bin" / "llama-server").is_file()
+    assert not build()[-1]["built"]
 
 
 def test_a_failed_build_says_the_last_words_and_is_continued(

@@ -1,6 +1,6 @@
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -126,10 +126,10 @@ def test_an_adapter_of_a_quantized_run_is_merged_into_the_whole_base(
 def test_a_merge_that_loses_the_adapter_is_not_kept(
     result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mg_tui.engine.results import streamed_merge
+    from mg_tui.engine.results.merge_layers import LowRankUpdate
 
     # The layers' weights as they are in the base model.
-    monkeypatch.setattr(streamed_merge, "merge_parameter", lambda _layer, parameter, read: read(parameter))
+    monkeypatch.setattr(LowRankUpdate, "add_to", lambda _update, rows, *_place: rows)
     with pytest.raises(RunFailed, match="does not answer like the adapter") as caught:
         run_merge(result, tmp_path / "out")
     assert caught.value.exit_code == 1
@@ -185,13 +185,97 @@ def test_merging_from_file_to_file_gives_the_weights_of_peft_bit_for_bit(
     base = AutoModelForImageTextToText.from_pretrained(tiny_folder, dtype=getattr(torch, dtype))
     plan = plan_merge(base, tiny_folder, tmp_path / "adapter", dtype)  # type: ignore[arg-type]
     assert isinstance(plan, MergePlan) and plan.layers
-    write_merge(plan, tiny_folder, tmp_path, lambda _nbytes: None)
+    write_merge(plan, tiny_folder, tmp_path)
     expected = merge_weights(adapted).state_dict()
     before = base.state_dict()
     actual = AutoModelForImageTextToText.from_pretrained(tmp_path, dtype=getattr(torch, dtype)).state_dict()
     assert actual.keys() == expected.keys()
     assert {key for key in expected if not torch.equal(actual[key], expected[key])} == set()
     assert {key for key in expected if not torch.equal(before[key], expected[key])}, "the adapter does something"
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    import torch
+
+    count = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(count)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("scaling", [2.0, 1.3])
+def test_blocks_of_rows_made_by_threads_are_the_weights_of_peft_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, three_threads: None, dtype: str, scaling: float
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from safetensors.torch import load_file, save_file
+
+    from mg_tui.engine.results import safetensors_writing as writing
+    from mg_tui.engine.results.merge_layers import adapted_layers, low_rank_update
+    from mg_tui.engine.results.safetensors_files import read_tensors
+
+    monkeypatch.setattr(writing, "_BLOCK_NUMBERS", 1 << 12)  # forty blocks instead of one
+    monkeypatch.setattr(writing, "_COPY_BYTES", 1000)
+    torch.manual_seed(5)
+    plain = torch.nn.Sequential(torch.nn.Linear(129, 1301), torch.nn.Linear(1301, 40)).to(getattr(torch, dtype))
+    save_file(plain.state_dict(), tmp_path / "before.safetensors")
+    adapted = get_peft_model(plain, LoraConfig(r=5, lora_alpha=5 * scaling, target_modules=["0"]))
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:
+            weight.data.normal_()
+    update = low_rank_update(adapted_layers(adapted)["0"])
+    assert update is not None and update.scaling == scaling
+    stored = {tensor.name: tensor for tensor in read_tensors(tmp_path / "before.safetensors")}
+    blocks = []
+
+    def make(first: int, end: int, buffers: writing.Buffers) -> torch.Tensor:
+        blocks.append((first, end))
+        rows = buffers.take("rows", (end - first, 129), getattr(torch, dtype))
+        stored["0.weight"].read_into(rows, first)
+        return update.add_to(rows, first, end, buffers)
+
+    sources = {"0.weight": writing.RowBlocks(make), "0.bias": lambda: plain[0].bias.data}
+    tensors = [
+        writing.NewTensor(name, dtype, each.shape, sources.get(name, each))  # type: ignore[arg-type]
+        for name, each in stored.items()
+    ]
+    with writing.TensorWriter() as writer:
+        writer.write(tmp_path / "after.safetensors", tensors)
+    expected = adapted.merge_and_unload().state_dict()
+    actual = load_file(tmp_path / "after.safetensors")
+    assert len(blocks) == 40 and min(end - first for first, end in blocks) >= 32
+    assert {name for name in expected if not torch.equal(actual[name], expected[name])} == set()
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 3, "what others compute later is not slower"
+
+
+def test_a_block_that_fails_ends_the_file_and_every_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, three_threads: None
+) -> None:
+    import threading
+
+    import torch
+
+    from mg_tui.engine.results import safetensors_writing as writing
+
+    monkeypatch.setattr(writing, "_BLOCK_NUMBERS", 64)
+    before, made = threading.active_count(), []
+
+    def make(first: int, end: int, _buffers: writing.Buffers) -> torch.Tensor:
+        made.append(first)
+        if threading.current_thread().name.endswith("_1"):  # not the one that is waited for first
+            raise OSError(28, "No space left on device")
+        return torch.zeros(end - first, 2)
+
+    tensors = [writing.NewTensor("weight", "float32", (320_000, 2), writing.RowBlocks(make))]
+    with writing.TensorWriter() as writer, pytest.raises(OSError, match="No space left"):
+        writer.write(tmp_path / "file", tensors)
+    assert threading.active_count() == before and len(made) < 10_000
 
 
 def test_a_checkpoint_of_several_files_is_merged_file_by_file(

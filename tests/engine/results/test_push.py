@@ -1,5 +1,6 @@
 """Pushing to a stand-in hub by the real client, and using what was pushed by its name."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -232,6 +233,50 @@ def test_a_push_that_is_cut_commits_nothing_and_is_resumed(
     record = push(copy)
     assert record["commit"] and len(server.uploads) == len(server.stored)  # nothing was sent twice
     assert server.files("me/shapes").keys() == {file["name"] for file in record["files"]}
+
+
+@pytest.fixture
+def xet(server: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    """The stand-in with the client's own uploader, hf-xet, which keeps in its cache what has arrived."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils._xet import abort_xet_session
+
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    monkeypatch.setenv("HF_XET_CACHE", str(tmp_path / "xet"))
+    abort_xet_session()  # one of an earlier test has its own cache
+    yield server
+    abort_xet_session()
+
+
+def test_a_push_over_xet_is_resumed_file_by_file(
+    xet: HubServer, push: Callable[..., dict[str, Any]], copy: Path
+) -> None:
+    weights = hashlib.sha256((copy / "adapter_model.safetensors").read_bytes()).hexdigest()
+    xet.cut_commits = True
+    with pytest.raises(EnvironmentProblem, match="nothing was committed") as caught:
+        push(copy)
+    assert "run the same command again" in (caught.value.hint or "") and xet.files("me/shapes") == {}
+    sent = list(xet.xorbs)
+    assert sent and xet.has_arrived_over_xet(weights) and xet.uploads == []
+    xet.cut_commits = False
+    record = push(copy)
+    assert record["commit"] and xet.xorbs == sent, "what has arrived is not sent again"
+    files = xet.files("me/shapes")
+    assert files.keys() == {file["name"] for file in record["files"]}
+    assert files["adapter_model.safetensors"] == f"xet {weights}".encode()
+
+
+def test_a_failure_inside_xet_is_one_error_that_says_what_to_do(
+    xet: HubServer, push: Callable[..., dict[str, Any]], copy: Path
+) -> None:
+    xet.xorb_status = 400
+    with pytest.raises(GardenError, match="nothing was committed") as caught:
+        push(copy)
+    assert "400" in str(caught.value) and xet.files("me/shapes") == {}
+    xet.xet_status = 404
+    with pytest.raises(GardenError, match="does not offer xet") as caught:
+        push(copy)
+    assert "HF_HUB_DISABLE_XET=1" in (caught.value.hint or "") and xet.files("me/shapes") == {}
 
 
 def test_a_push_of_what_is_there_sends_nothing(

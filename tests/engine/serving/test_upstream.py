@@ -22,6 +22,7 @@ from mg_tui.engine.serving.engines import choose_engine
 from mg_tui.families.registry import load_registry
 from mg_tui.runs.caller_bounds import CallerBounds
 from mg_tui.runs.servers import ServerFolder
+from tests.engine.export.llama_stand_in import write_gguf
 from tests.engine.serving.conftest import ask, collect
 
 
@@ -53,18 +54,29 @@ def folder(tmp_path: Path) -> ServerFolder:
 
 @pytest.fixture
 def gguf(tmp_path: Path) -> Path:
-    for name in ("demo-q8_0.gguf", "mmproj-demo-f16.gguf"):
-        (tmp_path / name).write_bytes(b"GGUF")
+    write_gguf(tmp_path / "demo-q8_0.gguf", {"general.architecture": "qwen2vl"}, ["token_embd.weight"])
+    write_gguf(tmp_path / "mmproj-demo-f16.gguf", {"general.architecture": "clip"}, ["v.patch_embd.weight"])
     facts = {"image_token_side": 28, "min_pixels": 784 * 4, "max_pixels": 784 * 64, "system_prompt": "Be brief."}
     (tmp_path / "model_garden.json").write_text(json.dumps(facts))
     return tmp_path / "demo-q8_0.gguf"
 
 
 @pytest.fixture
-def llama(stand_in: Path, folder: ServerFolder, gguf: Path) -> Iterator[Any]:
+def start(folder: ServerFolder, tmp_path: Path) -> Callable[..., Any]:
+    """Starts llama-server with a model, without a proof."""
     from mg_tui.engine.serving.llama import start_llama
 
-    engine = start_llama(ServeSpec.parse({"models": [f"demo={gguf}"]}), folder, Calm())  # type: ignore[arg-type]
+    def run(model: object, **values: Any) -> Any:
+        spec = ServeSpec.parse({"models": [str(model)], "proof_rows": 0, **values})
+        places: dict[str, Any] = {"cwd": tmp_path, "home": tmp_path, "cache": tmp_path / "cache"}
+        return start_llama(spec, folder, Calm(), lambda *_phase: None, **places)[0]  # type: ignore[arg-type]
+
+    return run
+
+
+@pytest.fixture
+def llama(stand_in: Path, start: Callable[..., Any], gguf: Path) -> Iterator[Any]:
+    engine = start(f"demo={gguf}")
     yield engine
     engine.close()
 
@@ -175,11 +187,10 @@ def test_it_ends_when_this_process_is_killed(stand_in: Path):
 
 
 def test_a_port_that_was_taken_meanwhile_is_changed(
-    stand_in: Path, folder: ServerFolder, gguf: Path, monkeypatch: pytest.MonkeyPatch
+    stand_in: Path, start: Callable[..., Any], gguf: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Somebody listens on the port between its choice and the start of the program."""
     from mg_tui.engine.serving import upstream_process
-    from mg_tui.engine.serving.llama import start_llama
 
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -187,22 +198,22 @@ def test_a_port_that_was_taken_meanwhile_is_changed(
         taken, chosen = other.getsockname()[1], upstream_process.free_port()
         ports = [taken, chosen]
         monkeypatch.setattr(upstream_process, "free_port", lambda: ports.pop(0))
-        engine = start_llama(ServeSpec.parse({"models": [str(gguf)]}), folder, Calm())  # type: ignore[arg-type]
-        engine.close()
+        start(gguf).close()
         assert ports == [] and str(chosen) in json.loads((stand_in / "command.json").read_text())
         monkeypatch.setattr(upstream_process, "free_port", lambda: taken)
         with pytest.raises(EnvironmentProblem, match=r"llama-server did not start"):
-            start_llama(ServeSpec.parse({"models": [str(gguf)]}), folder, Calm())  # type: ignore[arg-type]
+            start(gguf)
 
 
-def test_a_start_that_fails_says_why(stand_in: Path, folder: ServerFolder, gguf: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_start_that_fails_says_why(
+    stand_in: Path, start: Callable[..., Any], gguf: Path, monkeypatch: pytest.MonkeyPatch
+):
     from mg_tui.engine.serving import gpu_holders
-    from mg_tui.engine.serving.llama import start_llama
 
     monkeypatch.setenv("STAND_IN_FAILS", "1")
     monkeypatch.setattr(gpu_holders, "gpu_holders", lambda: "process 7 (python) holds 70.0 GiB")
     with pytest.raises(EnvironmentProblem, match="llama-server did not start") as caught:
-        start_llama(ServeSpec.parse({"models": [str(gguf)]}), folder, Calm())  # type: ignore[arg-type]
+        start(gguf)
     assert "exit code 3" in str(caught.value.why) and "Free memory on device is less" in str(caught.value.why)
     assert "\x1b" not in str(caught.value.why)
     assert "process 7 (python) holds 70.0 GiB" in str(caught.value.hint)
@@ -291,18 +302,71 @@ def test_a_file_is_compared_with_the_run_it_is_from(gguf: Path, tmp_path: Path, 
     assert gone.why is not None and "is called that" in gone.why
 
 
-def test_without_its_command_or_vision_file_it_is_said(
-    gguf: Path, folder: ServerFolder, stand_in: Path, monkeypatch: pytest.MonkeyPatch
-):
-    from mg_tui.engine.serving.llama import start_llama
+def test_an_adapter_in_a_file_of_its_own_is_applied(start: Callable[..., Any], stand_in: Path, gguf: Path):
+    """Of an export with --adapter: the text model alone answers as the base model does."""
+    write_gguf(gguf.parent / "demo-adapter.gguf", {"general.architecture": "qwen2vl"}, ["blk.0.attn_q.weight.lora_a"])
+    start(gguf).close()
+    words = command(stand_in)
+    assert words[words.index("--lora") + 1] == str(gguf.parent / "demo-adapter.gguf")
+    assert words[words.index("--mmproj") + 1] == str(gguf.parent / "mmproj-demo-f16.gguf")
 
-    spec = ServeSpec.parse({"models": [str(gguf)]})
-    (gguf.parent / "mmproj-demo-f16.gguf").unlink()
-    with pytest.raises(UsageError, match="vision file"):
-        start_llama(spec, folder, Calm())  # type: ignore[arg-type]
+
+def test_files_that_cannot_be_served_are_refused_before_anything_starts(
+    start: Callable[..., Any], stand_in: Path, gguf: Path, tmp_path: Path
+):
+    vision = gguf.parent / "mmproj-demo-f16.gguf"
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(gguf.read_bytes()[:-40])
+    for model, mmproj, said in (
+        (tmp_path / "none.gguf", None, "no such .gguf file"),
+        (vision, gguf, "vision tower, not a text model"),
+        (gguf, gguf, "is no vision tower"),
+        (gguf, tmp_path / "none.gguf", "cannot be read"),
+        (cut, vision, "damaged"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            start(model, **({} if mmproj is None else {"mmproj": str(mmproj)}))
+    vision.rename(tmp_path / "other.gguf")
+    with pytest.raises(UsageError, match="which vision tower belongs") as caught:
+        start(gguf)
+    assert "--mmproj" in str(caught.value.hint)
+    assert not (stand_in / "command.json").exists()
+
+
+def test_without_its_command_how_to_get_it_is_said(
+    start: Callable[..., Any], gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from mg_tui.runs.llama_cpp import built_folder
+
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(EnvironmentProblem, match="llama-server is not there"):
-        start_llama(spec, folder, Calm())  # type: ignore[arg-type]
+    monkeypatch.delenv("LLAMA_CPP_DIR", raising=False)
+    with pytest.raises(EnvironmentProblem, match="llama-server is not here") as caught:
+        start(gguf)
+    assert "model-garden export --setup gguf" in str(caught.value.hint) and "none was built" in str(caught.value.why)
+    # Built by a version of this program that built no server.
+    old = built_folder(tmp_path / "cache") / "bin" / "llama-mtmd-cli"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    with pytest.raises(EnvironmentProblem, match="llama-server is not here") as caught:
+        start(gguf)
+    assert "build it again with `model-garden export --setup gguf`" in str(caught.value.hint)
+
+
+def test_last_words_are_the_errors_where_lines_are_marked(tmp_path: Path):
+    from mg_tui.engine.serving.upstream_process import UpstreamProcess
+
+    lines = ["0.00.105.614 E load: no such tensor", *[f"0.00.2.{n} I srv  cleaning   up {n}" for n in range(9)]]
+    script = "import sys; sys.stdout.write(sys.argv[1]); sys.exit(1)"
+    words = [sys.executable, "-c", script, "\n".join(lines) + "\n"]
+    process = UpstreamProcess(words, 1, tmp_path / "log", {})
+    wait_until(lambda: process.ended() is not None)
+    process.close()
+    assert process.ended() == "exit code 1; it said: load: no such tensor"
+    killed = UpstreamProcess(["sh", "-c", "echo 0.00.1.1 I fine; kill -9 $$"], 1, tmp_path / "other", {})
+    wait_until(lambda: killed.ended() is not None)
+    killed.close()
+    assert "killed by signal 9" in str(killed.ended()) and "memory" in str(killed.ended())
+    assert "fine" not in str(killed.ended())
 
 
 def test_what_a_process_of_its_own_expects_arrives_as_it_was(

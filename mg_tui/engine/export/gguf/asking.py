@@ -19,8 +19,8 @@ from mg_tui.engine.export.gguf.llama_answers import (
     image_token_limits,
     usable_threads,
 )
-from mg_tui.engine.export.gguf.llama_cpp import LlamaCpp, find_llama_cpp
 from mg_tui.engine.inference.channel import ProgressChannel
+from mg_tui.runs.llama_cpp import LlamaCpp, find_llama_cpp
 from mg_tui.runs.result_metadata import ResultMetadata
 
 _DEFAULT_CONTEXT = 8192
@@ -35,34 +35,43 @@ class GgufModel:
 
 
 def locate_gguf(text: Path, projector: Path | None, cache: Path) -> GgufModel:
+    """A text model with its vision tower, and the llama.cpp that asks them; see `locate_files`.
+
+    Raises:
+        UsageError: as by `locate_files`.
+        EnvironmentProblem: llama.cpp is not here.
+    """
+    return GgufModel(locate_files(text, projector), find_llama_cpp(cache))
+
+
+def locate_files(text: Path, projector: Path | None) -> LlamaFiles:
     """A text model with its vision tower: the one given, or the only one beside it.
 
     Args:
         text: the text model's file.
         projector: the vision tower's file, if it was named.
-        cache: where a llama.cpp may have been built.
 
     Raises:
-        UsageError: a file is no GGUF or not of its kind, or there is no vision tower or several.
-        EnvironmentProblem: llama.cpp is not here.
+        UsageError: a file is no GGUF or not of its kind, or cut off, or there is no vision tower or several.
     """
     if read_gguf(text).is_projector:
         raise UsageError(
             "this GGUF file is a vision tower, not a text model", where=str(text), hint="give the other file"
         )
     if projector is None:
-        beside = sorted(path for path in text.parent.glob("*.gguf") if "mmproj" in path.name.lower())
+        beside = sorted(path for path in text.parent.glob("*.gguf") if "mmproj" in path.name.lower() and path != text)
         if len(beside) != 1:
+            names = ", ".join(path.name for path in beside[:4])
             raise UsageError(
                 "which vision tower belongs to the GGUF file is not clear",
-                where=str(text.parent),
-                why=f"{len(beside) or 'no'} mmproj*.gguf beside it",
+                where=str(text),
+                why=f"there are {names} beside it" if beside else "there is no mmproj*.gguf beside it",
                 hint="name it with --mmproj",
             )
         projector = beside[0]
     if not read_gguf(projector).is_projector:
         raise UsageError("this GGUF file is no vision tower", where=str(projector), hint="name another with --mmproj")
-    return GgufModel(LlamaFiles(text.absolute(), projector.absolute()), find_llama_cpp(cache))
+    return LlamaFiles(text.absolute(), projector.absolute())
 
 
 def choose_questions(

@@ -11,9 +11,9 @@ from typing import Any, Final
 from mg_tui.core.errors import RunFailed
 from mg_tui.core.text import first_few
 from mg_tui.engine.export.gguf.gguf_file import CHAT_TEMPLATE, GgufHead, read_gguf
-from mg_tui.engine.export.gguf.llama_cpp import LlamaCpp
 from mg_tui.engine.export.gguf.programs import run_program
 from mg_tui.engine.results.safetensors_files import list_weight_files, read_tensors
+from mg_tui.runs.llama_cpp import LlamaCpp
 
 _CHILD: Final = "mg_tui.engine.export.gguf.converter_child"
 # Nothing is looked up on the Hub, and of torch's threads one is enough for copying.

@@ -10,7 +10,6 @@ from mg_tui.core.paths import expand_user
 from mg_tui.core.precision import DTypeName
 from mg_tui.engine.export.asking_request import AskingRequest, Share
 from mg_tui.engine.export.gguf.convert import probe_model
-from mg_tui.engine.export.gguf.llama_cpp import LlamaCpp, find_llama_cpp
 from mg_tui.engine.export.gguf.rules import (
     DEFAULT_QUANTIZATIONS,
     WEIGHT_BYTES,
@@ -25,6 +24,7 @@ from mg_tui.engine.results.base_files import find_base_folder
 from mg_tui.engine.results.merge import require_disk_space
 from mg_tui.engine.results.safetensors_files import list_weight_files, read_tensors
 from mg_tui.families.registry import Registry, load_registry
+from mg_tui.runs.llama_cpp import LlamaCpp, find_llama_cpp
 from mg_tui.runs.output_folder import require_empty_target
 from mg_tui.runs.result_metadata import ADAPTER_CONFIG, ADAPTER_WEIGHTS, MODEL_CONFIG, read_json_object
 

@@ -15,8 +15,8 @@ from mg_tui.core.example import Example, ImagePart, with_system_prompt
 from mg_tui.core.preprocessing import Preprocessing
 from mg_tui.core.text import one_line
 from mg_tui.engine.evaluation.answerer import ModelAnswer
-from mg_tui.engine.export.gguf.llama_cpp import ASK
 from mg_tui.engine.export.gguf.programs import last_words
+from mg_tui.runs.llama_cpp import ASK
 
 MARKER: Final = "<__media__>"  # `mtmd_default_marker()`: where an image stands in a prompt
 _ROW_SECONDS: Final = 1800  # a row that takes longer hangs

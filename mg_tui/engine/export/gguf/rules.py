@@ -10,10 +10,10 @@ from itertools import pairwise
 from typing import Any, Final
 
 from mg_tui.core.errors import UsageError
-from mg_tui.engine.export.gguf.llama_cpp import FOLDER_VARIABLE, VERSION
 from mg_tui.engine.export.vllm_rules import has_tower_weights
 from mg_tui.families.contract import Unsupported
 from mg_tui.families.family import ModelFamily
+from mg_tui.runs.llama_cpp import FOLDER_VARIABLE, VERSION
 
 QUANTIZATIONS: Final = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M")
 DEFAULT_QUANTIZATIONS: Final = ("Q8_0", "Q4_K_M")

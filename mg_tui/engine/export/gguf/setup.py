@@ -25,18 +25,18 @@ from typing import Any, Final, NoReturn
 
 from mg_tui.core.errors import EnvironmentProblem, RunFailed
 from mg_tui.core.files import fsync_folder
-from mg_tui.engine.export.gguf.llama_cpp import (
-    ASK,
-    CONVERTER,
-    FOLDER_VARIABLE,
-    LORA_CONVERTER,
-    QUANTIZE,
-    VERSION,
-    built_folder,
-)
 from mg_tui.engine.export.gguf.programs import run_program
 from mg_tui.engine.inference.channel import Channel, exit_process, serve
 from mg_tui.engine.inference.generate import ChannelRequest, parse_request
+from mg_tui.runs.llama_cpp import (
+    CONVERTER,
+    FOLDER_VARIABLE,
+    LORA_CONVERTER,
+    PROGRAMS,
+    VERSION,
+    built_folder,
+    is_built,
+)
 
 SDIST_SHA256: Final = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 _PACKAGE: Final = "llama-cpp-python"
@@ -52,7 +52,10 @@ _OPTIONS: Final = (
     "-DLLAMA_OPENSSL=OFF",
     "-DLLAMA_BUILD_TESTS=OFF",
     "-DLLAMA_BUILD_EXAMPLES=OFF",
-    "-DLLAMA_BUILD_SERVER=OFF",
+    "-DLLAMA_BUILD_SERVER=ON",
+    # The server's web page: it would be downloaded from the Hub while the server is compiled, and nobody is shown it.
+    "-DLLAMA_BUILD_UI=OFF",
+    "-DLLAMA_USE_PREBUILT_UI=OFF",
     "-DGGML_CCACHE=OFF",
 )
 _STEP: Final = re.compile(r"^\[(\d+)/(\d+)\]")
@@ -80,7 +83,7 @@ class LlamaCppBuilder:
         target = built_folder(request.cache)
         began = time.monotonic()
         with _only_builder(target):
-            built = not (target / "built.json").is_file()
+            built = not is_built(request.cache)
             if built:
                 self._build(target, began)
         record = json.loads((target / "built.json").read_text(encoding="utf-8"))
@@ -106,14 +109,14 @@ class LlamaCppBuilder:
             environment=environment,
         )
         run_program(
-            [cmake, "--build", build, "--target", QUANTIZE, ASK, "-j", str(jobs)],
+            [cmake, "--build", build, "--target", *PROGRAMS, "-j", str(jobs)],
             "llama.cpp could not be compiled",
             log=log,
             environment=environment,
             on_line=self._report_step,
             hint="the log has everything the compiler said; run the command again to continue",
         )
-        for name in (QUANTIZE, ASK):
+        for name in PROGRAMS:
             # llama-quantize exits with 1 after its help.
             command: list[str | Path] = [build / "bin" / name, "--help"]
             run_program(command, f"{name} was compiled and does not start", log=log, accepted=(0, 1))
@@ -172,7 +175,7 @@ class LlamaCppBuilder:
         ready = work / "ready"
         shutil.rmtree(ready, ignore_errors=True)
         (ready / "bin").mkdir(parents=True)
-        for name in (QUANTIZE, ASK):
+        for name in PROGRAMS:
             shutil.copy2(work / "build" / "bin" / name, ready / "bin" / name)
         for name in _KEPT:
             path = source / name

@@ -13,6 +13,8 @@ from mg_tui.core.paths import expand_user
 FOLDER_VARIABLE: Final = "LLAMA_CPP_DIR"
 QUANTIZE: Final = "llama-quantize"
 ASK: Final = "llama-mtmd-cli"
+SERVER: Final = "llama-server"
+PROGRAMS: Final = (QUANTIZE, ASK, SERVER)  # what `--setup gguf` builds
 CONVERTER: Final = "convert_hf_to_gguf.py"
 LORA_CONVERTER: Final = "convert_lora_to_gguf.py"
 # The release of llama-cpp-python whose source package has the llama.cpp that is built.
@@ -62,6 +64,37 @@ def find_llama_cpp(cache: Path, environment: Mapping[str, str] = os.environ) -> 
         why=f"{FOLDER_VARIABLE} is not set, there is none on the PATH, and none was built in {built}",
         hint=SETUP_HINT,
     )
+
+
+def find_llama_server(cache: Path, environment: Mapping[str, str] = os.environ) -> Path:
+    """llama-server: that of the folder that LLAMA_CPP_DIR names, else that on the PATH, else the one built here.
+
+    Raises:
+        EnvironmentProblem: there is none.
+    """
+    named, built = environment.get(FOLDER_VARIABLE), built_folder(cache)
+    found = _program(expand_user(named), SERVER) if named else None
+    if found is None and (on_path := shutil.which(SERVER, path=environment.get("PATH"))) is not None:
+        found = Path(on_path)
+    if found is None:
+        found = _program(built, SERVER)
+    if found is not None:
+        return found
+    here = f"the folder that {FOLDER_VARIABLE} names has none" if named else f"{FOLDER_VARIABLE} is not set"
+    old = (built / "bin" / ASK).is_file()
+    raise EnvironmentProblem(
+        "llama-server is not here",
+        why=f"{here}, there is none on the PATH, and "
+        + (f"what was built in {built} is from before it was part of that" if old else f"none was built in {built}"),
+        hint=("build it again" if old else "build it once")
+        + f" with `model-garden export --setup gguf`, or name the folder of a llama.cpp with it in {FOLDER_VARIABLE}",
+    )
+
+
+def is_built(cache: Path) -> bool:
+    """Whether what `--setup gguf` builds is there, whole."""
+    folder = built_folder(cache)
+    return (folder / "built.json").is_file() and all(_program(folder, name) is not None for name in PROGRAMS)
 
 
 def _in_named_folder(folder: Path) -> LlamaCpp:
