@@ -129,7 +129,11 @@ class Server:
     def end(self) -> str:
         """End it and return what it said on standard error since it was ready."""
         self.process.terminate()
-        _out, said = self.process.communicate(timeout=30)
+        try:
+            _out, said = self.process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            self.kill()  # and closes the pipe
+            raise
         assert self.process.returncode == 0, said
         return said
 
@@ -162,6 +166,7 @@ def start_server(
         lines.append(line)
         if line.startswith("API"):
             return Server(process, line.split()[1].removesuffix("/api/v1"), home, work)
+    process.communicate()
     raise AssertionError("".join(lines))
 
 
@@ -181,8 +186,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     create_vision_dataset(work / "data" / "vision_dataset.jsonl", 6, force=True)
     server = start_server(work.parent / f"{work.name}-home", work)
     yield server
-    server.end()
-    stop_everything(server.home)
+    try:
+        server.end()
+    finally:
+        stop_everything(server.home)
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
