@@ -45,12 +45,16 @@ _SHARE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class StopTimes:
-    """Seconds from one SIGTERM to the whole checkpoint, the last event, and the worker's end; `step`: of a step."""
+    """Seconds from one SIGTERM to the whole checkpoint, the last event, and the worker's end.
+
+    `step` and `writing` are what a step and the writing of that checkpoint took.
+    """
 
     checkpoint: float
     event: float
     end: float
     step: float
+    writing: float
 
 
 class StoppedRun:
@@ -83,6 +87,7 @@ class StoppedRun:
         self._call("train-vision", *flags, *more, "--detach")
         self.folder: RunFolder = find_run(home, "last")
         self._new: list[Event] = []
+        self._writing = 0.0
 
     def resume(self) -> None:
         """Start another attempt."""
@@ -107,7 +112,7 @@ class StoppedRun:
         newest, damaged = checkpoint_format.newest_valid(self.folder.checkpoints_dir)
         if newest is None or damaged or checkpoint_format.step_of(newest) != view.step or view.ended_at is None:
             raise SystemExit(f"the checkpoint is not whole: {newest}, {damaged}, step {view.step}, {view.result}")
-        return StopTimes(float(view.result["checkpoint_seconds"]), view.ended_at - at, end, step)
+        return StopTimes(float(view.result["checkpoint_seconds"]), view.ended_at - at, end, step, self._writing)
 
     def kill(self) -> None:
         """End the worker, if it lives."""
@@ -132,6 +137,9 @@ class StoppedRun:
         until = time.monotonic() + _PATIENCE_SECONDS
         while True:
             self._new = watch.refresh()
+            for event in self._new:
+                if event.kind == "checkpoint":
+                    self._writing = float(event.data["seconds"])
             if is_so():
                 return
             if time.monotonic() > until or (watch.view.error and watch.state.ended):
@@ -154,7 +162,8 @@ def quantile(values: Sequence[float], share: float) -> float:
 def format_table(times: Sequence[StopTimes]) -> str:
     """The table, with date and machine."""
     rows = {
-        "a step": [item.step for item in times],
+        "(a step takes)": [item.step for item in times],
+        "end of the step in progress": [item.checkpoint - item.writing for item in times],
         "whole checkpoint": [item.checkpoint for item in times],
         "last event": [item.event for item in times],
         "end of the worker": [item.end for item in times],
@@ -168,8 +177,7 @@ def format_table(times: Sequence[StopTimes]) -> str:
     ]
     for title, values in rows.items():
         figures = (statistics.median(values), quantile(values, _SHARE), max(values))
-        name = f"({title} takes)" if title == "a step" else title
-        lines.append(f"| {name} | " + " | ".join(f"{value:.2f}" for value in figures) + " |")
+        lines.append(f"| {title} | " + " | ".join(f"{value:.2f}" for value in figures) + " |")
     return "\n".join(lines)
 
 

@@ -6,11 +6,13 @@
 # Again, without a command: the container that is there is opened in another dashboard, or started if it has ended.
 #
 # IMAGE   the image; when left out, the one that docker/build.sh made here for the machine's driver
-# NAME    of the container and its volume                    garden
+# NAME    of the container                                   garden
+# DATA    where runs are stored: a volume or a folder        the volume NAME-data
 # DRY_RUN=1 prints the command instead of running it.
 set -euo pipefail
 
 name=${NAME:-garden}
+data=${DATA:-$name-data}
 driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1 | cut -d. -f1 || true)
 gpus=(--gpus all)
 if [ -z "$driver" ]; then
@@ -25,11 +27,11 @@ image=${IMAGE:-model-garden-tui:$variant}
 command=(
     docker run -it --name "$name" --detach-keys 'ctrl-]' "${gpus[@]}" --shm-size 8g --read-only --tmpfs /tmp
     --restart on-failure --env MODEL_GARDEN_RUNS_RESUME_INTERRUPTED=true --env HF_TOKEN
-    --volume "$name-data:/data" --volume "$PWD:/work" "$image" "$@"
+    --volume "$data:/data" --volume "$PWD:/work" "$image" "$@"
 )
 there=$(docker inspect --type container --format '{{.State.Running}}' "$name" 2>/dev/null || true)
 if [ -n "$there" ] && [ $# -gt 0 ]; then
-    echo "bare.sh: there is a container $name, whose command is fixed; its runs are on the volume $name-data:" >&2
+    echo "bare.sh: there is a container $name, whose command is fixed; its runs are in $data:" >&2
     echo "  docker stop -t 180 $name; docker rm $name      then this command again" >&2
     echo "  docker exec -it $name model-garden $*      beside what it does, if it is up" >&2
     exit 2

@@ -11,6 +11,7 @@ from mg_tui.api.errors import ApiError
 from mg_tui.api.garden import Garden, GardenOf
 from mg_tui.api.resources import LimitQuery, json_answer, list_body
 from mg_tui.api.uploads import UploadedFile, UploadStore
+from mg_tui.core.settings import SETTINGS_BY_ID
 from mg_tui.runs.folder import RunFolder
 
 router = APIRouter(prefix=f"{OPENAI}/files", tags=["openai"])
@@ -33,7 +34,8 @@ def list_files(
 def upload(garden: GardenOf, file: UploadFile, purpose: Annotated[str, Form(max_length=100)]) -> Response:
     if purpose != "fine-tune":
         raise ApiError(400, "wrong-purpose", "purpose: give fine-tune")
-    record = UploadStore(garden.home).save(file.file, file.filename or "", max_bytes=MAX_UPLOAD)
+    room = float(garden.settings.value(SETTINGS_BY_ID["server.uploads_gib"])) * 2**30
+    record = UploadStore(garden.home).save(file.file, file.filename or "", max_bytes=MAX_UPLOAD, room=room)
     return json_answer(file_record(record))
 
 

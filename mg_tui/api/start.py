@@ -7,13 +7,18 @@ from pathlib import Path
 from mg_tui.api.app import create_gate
 from mg_tui.api.garden import Garden
 from mg_tui.api.paths import AllowedPaths
+from mg_tui.api.uploads import UploadStore
 from mg_tui.config import Settings
 from mg_tui.core.errors import GardenError, UsageError
 from mg_tui.gate import Gate, Listener
 from mg_tui.runs import control, launch
 from mg_tui.runs.caller_bounds import hide_own_tokens
+from mg_tui.runs.evaluations import EvaluationFolder
+from mg_tui.runs.folder import RunFolder, remove_unfinished
 from mg_tui.runs.interrupted import resume_interrupted
+from mg_tui.runs.model_jobs import ModelJobFolder
 from mg_tui.runs.queue import restart_waiters
+from mg_tui.runs.servers import ServerFolder
 from mg_tui.runs.sweeps.driver import restart_drivers
 
 
@@ -36,6 +41,8 @@ def make_server(
     for root in chosen:
         if not root.is_dir():
             raise UsageError("--root: not a folder", where=str(root))
+    UploadStore(settings.home).remove_leftovers()
+    remove_unfinished(settings.home, (RunFolder, EvaluationFolder, ModelJobFolder, ServerFolder))
     garden = Garden(settings, AllowedPaths(chosen, cwd, settings.home), own_tokens=own_tokens)
     _wake_queue(settings)  # before the tokens are hidden: runs of this user's own may need them
     if not own_tokens:

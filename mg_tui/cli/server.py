@@ -1,6 +1,7 @@
 """`model-garden --server URL`: which commands work on a server's runs, and connecting to it."""
 
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from mg_tui.remote.garden import RemoteGarden
     from mg_tui.remote.status import ConnectionStatus
 
-COMMANDS: Final = ("runs", "train-vision", "datasets")  # and the dashboard
+COMMANDS: Final = ("runs", "train-vision", "datasets", "evaluations")  # and the dashboard
 # Subcommands that need the machine itself.
 LOCAL_ONLY: Final = frozenset({"fetch", "wake", "convert", "split", "sample", "concat", "create"})
 
@@ -56,13 +57,15 @@ def server_of(settings: Settings) -> "RemoteGarden | None":
     return there
 
 
-def require_for_server(settings: Settings, ctx: click.Context) -> None:
-    """Refuse a subcommand that needs the machine itself when it is given a server.
+def require_for_server(settings: Settings, ctx: click.Context, only: Collection[str] | None = None) -> None:
+    """Refuse a subcommand that needs the machine itself when it is given a server. `only`: those that work.
 
     Raises:
         UsageError: it is one.
     """
-    if ctx.invoked_subcommand in LOCAL_ONLY and server_of(settings) is not None:
+    name = ctx.invoked_subcommand
+    is_local = name in LOCAL_ONLY if only is None else name is not None and name not in only
+    if is_local and server_of(settings) is not None:
         raise _works_here_only(f"{ctx.info_name} {ctx.invoked_subcommand}")
 
 

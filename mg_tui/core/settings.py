@@ -230,6 +230,17 @@ SETTINGS: Final = (
         "File with the token that --server sends; also --token-file, or the token itself in MODEL_GARDEN_TOKEN.",
         "path",
     ),
+    Setting(
+        "server",
+        "uploads_gib",
+        "Room for uploads",
+        "Most that all files take together that callers of the API uploaded.",
+        "number",
+        50.0,
+        low=0.0,
+        high=1_000_000.0,
+        unit="GiB",
+    ),
     Setting("cost", "currency", "Currency", "Currency of the amounts shown.", "text", "EUR"),
 )
 SETTINGS_BY_ID: Final[Mapping[str, Setting]] = {setting.id: setting for setting in SETTINGS}

@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self
@@ -25,6 +25,7 @@ LOCK_FILE: Final = "lock"  # of a run's folder
 _UNFINISHED_PREFIX: Final = ".new-"
 _ID_ALPHABET: Final = "23456789abcdefghjkmnpqrstuvwxyz"
 _ABANDONED_SECONDS: Final = 3600.0  # seconds
+_CREATION_SECONDS: Final = 60.0  # far more than a creation takes
 
 
 class DetachedSpec(Protocol):
@@ -179,7 +180,7 @@ class RunFolder:
         runs = home / cls.parent
         try:
             runs.mkdir(parents=True, exist_ok=True)
-            _remove_abandoned(runs)
+            _remove_abandoned(runs, _ABANDONED_SECONDS)
             run_id = run_id or _free_run_id(runs, spec.name)
             unfinished = runs / f"{_UNFINISHED_PREFIX}{run_id}"
             shutil.rmtree(unfinished, ignore_errors=True)  # of an interrupted creation under the same id
@@ -246,11 +247,17 @@ def _free_run_id(runs: Path, name: str | None) -> str:
     return run_id
 
 
-def _remove_abandoned(runs: Path) -> None:
+def remove_unfinished(home: Path, kinds: Iterable[type[RunFolder]]) -> None:
+    """Remove what killed processes left of creations under `home`; nothing that is being created now."""
+    for kind in kinds:
+        _remove_abandoned(home / kind.parent, _CREATION_SECONDS)
+
+
+def _remove_abandoned(runs: Path, seconds: float) -> None:
     """Remove leftovers of interrupted creations; they contain only a spec."""
     for left in runs.glob(f"{_UNFINISHED_PREFIX}*"):
         with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
+            if time.time() - left.stat().st_mtime > seconds:
                 shutil.rmtree(left, ignore_errors=True)
 
 

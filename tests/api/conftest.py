@@ -132,14 +132,16 @@ class Server:
         try:
             _out, said = self.process.communicate(timeout=60)
         except subprocess.TimeoutExpired:
-            self.kill()  # and closes the pipe
+            self.kill()
             raise
         assert self.process.returncode == 0, said
         return said
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        assert self.process.stderr is not None
+        self.process.stderr.close()  # a process that the server started may hold the other end
+        self.process.wait()
 
 
 def start_server(
@@ -166,7 +168,8 @@ def start_server(
         lines.append(line)
         if line.startswith("API"):
             return Server(process, line.split()[1].removesuffix("/api/v1"), home, work)
-    process.communicate()
+    process.stderr.close()
+    process.wait()
     raise AssertionError("".join(lines))
 
 
@@ -185,8 +188,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     work = tmp_path_factory.mktemp("work")
     create_vision_dataset(work / "data" / "vision_dataset.jsonl", 6, force=True)
     server = start_server(work.parent / f"{work.name}-home", work)
-    yield server
     try:
+        yield server
         server.end()
     finally:
         stop_everything(server.home)

@@ -68,7 +68,8 @@ def test_templates_name_an_image_that_is_built() -> None:
 
 
 def test_the_job_resumes_and_has_what_the_start_checks_ask_for() -> None:
-    volume, job = yaml.safe_load_all((HOSTS / "kubernetes-job.yaml").read_text())
+    (job,) = yaml.safe_load_all((HOSTS / "kubernetes-job.yaml").read_text())
+    volume, filler = yaml.safe_load_all((HOSTS / "kubernetes-data.yaml").read_text())
     pod = job["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     environment = {entry["name"]: entry.get("value") for entry in container["env"]}
@@ -80,6 +81,9 @@ def test_the_job_resumes_and_has_what_the_start_checks_ask_for() -> None:
     assert volumes[mounted["/dev/shm"]]["emptyDir"]["medium"] == "Memory"
     assert volumes[mounted["/data"]]["persistentVolumeClaim"]["claimName"] == volume["metadata"]["name"]
     assert container["args"][0] == "train-vision"
+    # The pod that fills the volume writes as the user that reads it.
+    assert filler["spec"]["securityContext"] == pod["securityContext"]
+    assert filler["spec"]["volumes"] == [volumes[mounted["/data"]]]
 
 
 def test_the_arguments_of_templates_are_those_of_the_command() -> None:
@@ -88,7 +92,7 @@ def test_the_arguments_of_templates_are_those_of_the_command() -> None:
     train = cli.get_command(None, "train-vision")  # type: ignore[arg-type]
     assert train is not None
     known = {option for parameter in train.params for option in parameter.opts}
-    _, job = yaml.safe_load_all((HOSTS / "kubernetes-job.yaml").read_text())
+    (job,) = yaml.safe_load_all((HOSTS / "kubernetes-job.yaml").read_text())
     written = [argument.split("=")[0] for argument in job["spec"]["template"]["spec"]["containers"][0]["args"][1:]]
     unit = (HOSTS / "model-garden.service").read_text()
     written += re.findall(r"(--[\w-]+)", next(line for line in unit.splitlines() if "COMMAND=" in line))
@@ -154,6 +158,19 @@ def test_the_script_for_own_machines_opens_the_container_that_is_there(
         assert done.returncode == 2 and "there is a container garden" in done.stderr
     else:
         assert (done.returncode, done.stdout.strip().replace("\\", "")) == (0, command)
+
+
+def test_runs_can_be_kept_in_a_folder() -> None:
+    assert "--volume garden-data:/data" in _dry("bare.sh").stdout
+    assert "--volume /lambda/nfs/mine:/data" in _dry("bare.sh", DATA="/lambda/nfs/mine").stdout
+
+
+def test_every_service_of_compose_waits_as_long_as_its_grace() -> None:
+    services = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]
+    assert {name: service["stop_grace_period"] for name, service in services.items()} == dict.fromkeys(services, "3m")
+    assert {name: service["environment"].get("GARDEN_STOP_SECONDS") for name, service in services.items()} == (
+        dict.fromkeys(services, 180)
+    )
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")

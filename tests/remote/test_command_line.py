@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from mg_tui.cli.main import cli
 from mg_tui.runs.devices import DeviceLocks
 from mg_tui.runs.folder import RunFolder
+from mg_tui.runs.journal import JournalWriter
 from mg_tui.runs.store import list_runs, run_folders, summarize_run
 from tests.api.conftest import Server, wait_for
 
@@ -289,3 +290,55 @@ def test_datasets_that_are_known_there(box, there, here) -> None:
 @pytest.mark.parametrize("arguments", [("convert", "a", "b"), ("create",), ("sample", "a", "b")])
 def test_datasets_are_not_written_there(there, arguments) -> None:
     assert "does not work with --server" in str(there("datasets", *arguments).exception)
+
+
+def test_evaluations_are_those_of_the_server(box, there, here) -> None:
+    from mg_tui.core.evaluation_spec import EvaluationSpec
+    from mg_tui.runs.evaluations import EvaluationFolder
+    from mg_tui.runs.lock import RunLock
+
+    assert "No evaluations on the server" in there("evaluations").stderr
+    spec = EvaluationSpec.parse({"model": "tiny", "dataset": str(box.work / "data" / "rows.jsonl")})
+    first, second = (EvaluationFolder.create(box.home, spec, cwd=box.work) for _ in range(2))
+    with RunLock(first.lock_file), JournalWriter(first.journal_file) as journal:
+        journal.write("started", pid=1, host="here", attempt=1, resumed_from=None)
+        journal.write("plan", steps=6, examples=6)
+        journal.write("step", step=2)
+        assert json.loads(there("evaluations", "stop", first.id, "--json").stdout)["request"] == "stop"
+        assert len(list(first.control_dir.iterdir())) == 1
+        journal.write("finished", metrics={"exact_match": 0.5})
+    first.log_file.write_text("one\ntwo\n")
+    summary = {
+        "metrics_reason": "chosen for short answers",
+        "metrics": [
+            {
+                "name": "exact_match",
+                "title": "Exact match",
+                "score": 0.5,
+                "low": 0.2,
+                "high": 0.8,
+                "higher_is_better": True,
+            }
+        ],
+        "rows": 6,
+        "independent_rows": 6,
+        "empty_answers": 0,
+        "rows_with_errors": 0,
+        "failed_metrics": [],
+        "groups": {},
+    }
+    first.results_dir.mkdir(parents=True, exist_ok=True)
+    (first.results_dir / "summary.json").write_text(json.dumps(summary))
+    for arguments in (("list", "--json"), ("show", first.id, "--json"), ("show", second.id, "--json"), ("list",)):
+        got, expected = there("evaluations", *arguments), here("evaluations", *arguments)
+        assert got.exit_code == 0, got.output
+        assert settled(got.stdout) == settled(expected.stdout), arguments
+    assert "exact_match 0.500" in there("evaluations").stdout
+    got = there("evaluations", "show", first.id)
+    assert got.exit_code == 0, got.exception
+    shown = got.stdout
+    assert "Exact match  0.500  (0.200 to 0.800)" in shown and "finished" in shown
+    assert there("evaluations", "logs", first.id).stdout == "one\ntwo\n"
+    assert "Evaluation 'x' not found" in str(there("evaluations", "show", "x").exception)
+    for refused in (("watch", first.id), ("rm", first.id), ("show", first.id, "--report", "x.html")):
+        assert "does not work with --server" in str(there("evaluations", *refused).exception), refused

@@ -7,11 +7,13 @@ from typing import cast
 import click
 
 from mg_tui.cli.runs.common import print_json, print_log_line
+from mg_tui.cli.server import refuse_with_server, require_for_server, server_of
 from mg_tui.config import Settings
 from mg_tui.core.program import runnable
 from mg_tui.core.text import printable
 
 _JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_OF_A_SERVER = ("list", "show", "logs", "stop")  # work with --server
 _ID_ARGUMENT = click.argument("evaluation", metavar="ID")
 
 
@@ -23,6 +25,7 @@ def evaluations(ctx: click.Context, as_json: bool) -> None:
 
     ID is an evaluation's id, a unique prefix or suffix of it, a path, or "last". Without a command, lists all.
     """
+    require_for_server(ctx.obj, ctx, only=_OF_A_SERVER)
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_, as_json=as_json)
 
@@ -38,6 +41,17 @@ def list_(settings: Settings, as_json: bool) -> None:
     from mg_tui.runs.run_records import summary_record
     from mg_tui.runs.store import list_runs
 
+    if (garden := server_of(settings)) is not None:
+        from mg_tui.cli.server_evaluations import format_list, list_there
+
+        records = list_there(garden)
+        if as_json:
+            print_json(records)
+        elif not records:
+            click.echo("No evaluations on the server yet.", err=True)
+        else:
+            click.echo("\n".join(format_list(garden, records, width=terminal_width())))
+        return
     evaluations, now = list_runs(settings.home, EvaluationFolder), time.time()
     if as_json:
         print_json([summary_record(evaluation, now) for evaluation in evaluations])
@@ -61,6 +75,14 @@ def show(settings: Settings, evaluation: str, report: str | None, as_json: bool)
     from mg_tui.runs.run_records import evaluation_record
     from mg_tui.runs.store import find_run, summarize_run
 
+    if (garden := server_of(settings)) is not None:
+        from mg_tui.cli.server_evaluations import format_shown, show_there
+
+        if report is not None:
+            raise refuse_with_server("--report", "it is made of the answered rows, which are there")
+        record = show_there(garden, evaluation)
+        print_json(record) if as_json else click.echo("\n".join(format_shown(garden, record)))
+        return
     folder = find_run(settings.home, evaluation, EvaluationFolder)
     if report is not None:
         from mg_tui.preflight.evaluation_outputs import write_evaluation_report
@@ -85,6 +107,12 @@ def logs(settings: Settings, evaluation: str, lines: int) -> None:
     from mg_tui.runs.store import find_run
     from mg_tui.runs.worker_log import read_tail
 
+    if (garden := server_of(settings)) is not None:
+        from mg_tui.cli.server_evaluations import logs_there
+
+        for line in logs_there(garden, evaluation, lines):
+            print_log_line(line)
+        return
     for line in read_tail(find_run(settings.home, evaluation, EvaluationFolder).log_file, lines):
         print_log_line(line)
 
@@ -113,12 +141,18 @@ def stop(settings: Settings, evaluation: str, as_json: bool) -> None:
     from mg_tui.runs.evaluations import EvaluationFolder
     from mg_tui.runs.store import find_run
 
-    folder = find_run(settings.home, evaluation, EvaluationFolder)
-    receipt = operations.request_stop(folder, control.requester("cli"))
-    if as_json:
-        print_json({"id": folder.id, "request": receipt.request, "seen": receipt.acknowledged})
+    if (garden := server_of(settings)) is not None:
+        from mg_tui.cli.server_evaluations import stop_there
+
+        record = stop_there(garden, evaluation)
     else:
-        click.echo("stop: acknowledged" if receipt.acknowledged else "stop: requested; not acknowledged yet", err=True)
+        folder = find_run(settings.home, evaluation, EvaluationFolder)
+        receipt = operations.request_stop(folder, control.requester("cli"))
+        record = {"id": folder.id, "request": receipt.request, "seen": receipt.acknowledged}
+    if as_json:
+        print_json(record)
+    else:
+        click.echo("stop: acknowledged" if record["seen"] else "stop: requested; not acknowledged yet", err=True)
 
 
 @evaluations.command()

@@ -20,7 +20,11 @@ _MAX_ROWS: Final = 12
 def format_table(evaluations: Sequence[RunSummary], now: float, *, width: int | None) -> list[str]:
     """One line an evaluation under a line of headings, cut to `width` columns where given."""
     rows = [_format_row(evaluation, now) for evaluation in evaluations]
-    problems = [evaluation.problem for evaluation in evaluations]
+    return format_rows_of(rows, [evaluation.problem for evaluation in evaluations], width=width)
+
+
+def format_rows_of(rows: Sequence[Sequence[str]], problems: Sequence[str | None], *, width: int | None) -> list[str]:
+    """The table of evaluations that are texts already: id, state, rows, score, time, ETA, model and dataset."""
     return format_noted_rows(_COLUMNS, rows, problems, width=width, right=_RIGHT)
 
 

@@ -196,8 +196,8 @@ def _plan(adapted: Any, files: Mapping[str, list[StoredTensor]], base: _Base, dt
         number = dtype if stored.is_floating or quantized is not None else stored.dtype
         shape = quantized.shape if quantized is not None else stored.shape
         if name in owners:
-            whole = lambda: merged(owners[name], name).to(_torch_dtype(number))  # noqa: E731
-            return NewTensor(label, number, shape, blocks(name) or whole)
+            source = blocks(name) or (lambda: merged(owners[name], name).to(_torch_dtype(number)))
+            return NewTensor(label, number, shape, source)
         if name in given:
             return NewTensor(label, number, shape, lambda: given[name].to(_torch_dtype(number)))
         if quantized is None and stored.dtype == number:

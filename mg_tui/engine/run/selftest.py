@@ -171,11 +171,12 @@ def check_unsloth() -> Result:
     from mg_tui.engine.run.unsloth_backend import import_unsloth
 
     placement = choose_placement(TrainingSpec(base_model="tiny", dataset="none"))
+    if not placement.cuda:  # its import raises without one
+        return "ok", "installed, not imported: it needs a CUDA device, and runs without one use transformers", None
     why = import_unsloth(placement)
     if why is None:
         return "ok", "can be imported", None
-    level = "ok" if not placement.cuda else "problem"
-    return level, why, "runs with it fall back to transformers" if placement.cuda else None
+    return "problem", why, "runs with it fall back to transformers"
 
 
 def check_nccl() -> Result:

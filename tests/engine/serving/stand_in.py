@@ -32,7 +32,8 @@ class Handler(BaseHTTPRequestHandler):
         if "refuse me" in text:
             self.send_response(400)
             self.end_headers()
-            self.wfile.write(json.dumps({"error": {"message": "too long for me"}}).encode())
+            said = "the maximum context length is 9" if "maximum context length" in text else "too long for me"
+            self.wfile.write(json.dumps({"error": {"message": said}}).encode())
             return
         if "end now" in text:
             sys.stderr.write("CUDA error: out of memory, they said\n")

@@ -132,6 +132,20 @@ def test_a_request_reaches_it_with_data_uris_and_the_trained_system_prompt(
     assert body["top_k"] == 0 and body["repeat_penalty"] == 1.0, "its own sampling defaults are switched off"
 
 
+def test_a_seed_is_one_that_the_programs_have_and_a_prompt_too_long_has_openais_code(
+    llama: Any, stand_in: Path, make_task: Any
+):
+    """llama-server draws at random for 2^32 - 1, vLLM refuses 2^63."""
+    for seed in (7, 2**32 - 1, 2**63, -1):
+        ask(llama, make_task("demo", [], "hello", temperature=0.5, seed=seed))
+    sent = [request["body"]["seed"] for request in requests(stand_in)]
+    assert sent[0] == 7 and len(set(sent)) == 4 and all(0 <= seed < 2**31 for seed in sent)
+    for text, code in (("refuse me", None), ("refuse me: maximum context length", "context_length_exceeded")):
+        with pytest.raises(TaskRefused) as caught:
+            ask(llama, make_task("demo", [], text))
+        assert caught.value.code == code
+
+
 def test_what_it_refuses_is_refused_and_a_cancelled_request_is_let_go(llama: Any, make_task: Any):
     with pytest.raises(TaskRefused) as caught:
         ask(llama, make_task("demo", [], "refuse me"))
