@@ -58,6 +58,7 @@ NEVER_DONE = {
     "DELETE /api/v1/training/jobs/{job_id}/checkpoints/{step}",
     "POST /api/v1/training/jobs/{job_id}/checkpoint",
     "POST /api/v1/training/trash/{job_id}/restore",
+    "POST /api/v1/evaluations/{evaluation_id}/stop",
 }
 
 
