@@ -77,10 +77,9 @@ def test_what_a_killed_server_left_is_gone_at_the_next_start(settings, work, mon
     (runs / ".new-young").mkdir()
     then = time.time() - 300
     os.utime(runs / ".new-old", (then, then))
-    monkeypatch.setenv("HF_TOKEN", "x")  # the start takes it out of the environment
     with (uploads / ".new-file-2" / "data.jsonl").open("rb") as received:  # by another server of this home
         fcntl.flock(received, fcntl.LOCK_EX)
-        make_server(settings, Listener())
+        make_server(settings, Listener(), own_tokens=True)  # otherwise it changes the environment
     assert {path.name for path in uploads.iterdir()} == {".lock", ".new-file-2", kept}
     assert [path.name for path in runs.iterdir()] == [".new-young"]
 

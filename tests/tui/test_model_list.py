@@ -77,7 +77,7 @@ async def test_a_deleted_model_is_brought_back(results, dashboard, size, text, u
     async with app.run_test(size=size) as pilot:
         table = await _models(app, pilot, until)
         await pilot.press("x")
-        await until(pilot, lambda: isinstance(app.screen, ConfirmScreen) and "14 days" in text(app))
+        await until(pilot, lambda: isinstance(app.screen, ConfirmScreen) and "trash" in text(app))
         await pilot.press("y")
         await until(pilot, lambda: not folder.exists() and _names(table) == ["beta", "alpha"])
         await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
