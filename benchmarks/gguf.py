@@ -1,4 +1,4 @@
-"""Exact match of the demo's held-out rows: the result, merged, as GGUF files and behind servers; writes a table of docs.
+"""Exact match of the demo's held-out rows: the result, merged, as GGUF, behind servers; and its table in the docs.
 
     uv run python benchmarks/gguf.py                    # trains, exports, and writes docs/exporting.md
     uv run python benchmarks/gguf.py --rows 16 --dry    # fewer rows, and printed only
