@@ -153,7 +153,7 @@ def main() -> None:
     servers = {name: ask_served(home, result, *which, data.held_out, args.rows) for name, which in asked.items()}
     used = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
     head = (
-        f"Measured on {datetime.date.today():%Y-%m-%d} with {settings['epochs']:g} epochs and {args.rows} rows, "
+        f"Measured on {datetime.date.today():%Y-%m-%d} with {settings['epochs']:g} epoch{'s' * (settings['epochs'] != 1)} and {args.rows} rows, "
         f"with {used}, llama.cpp of llama-cpp-python {VERSION}."
     )
     begin, end = (f"<!-- {MARKS[args.model]}: {side} -->" for side in ("begin", "end"))
