@@ -152,8 +152,9 @@ def main() -> None:
         asked["serve, vLLM with the merged model"] = (home / "export-merged", "vllm")
     servers = {name: ask_served(home, result, *which, data.held_out, args.rows) for name, which in asked.items()}
     used = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
+    epochs = settings["epochs"]
     head = (
-        f"Measured on {datetime.date.today():%Y-%m-%d} with {settings['epochs']:g} epoch{'s' * (settings['epochs'] != 1)} and {args.rows} rows, "
+        f"Measured on {datetime.date.today():%Y-%m-%d} with {epochs:g} epoch{'s' * (epochs != 1)}, {args.rows} rows, "
         f"with {used}, llama.cpp of llama-cpp-python {VERSION}."
     )
     begin, end = (f"<!-- {MARKS[args.model]}: {side} -->" for side in ("begin", "end"))
