@@ -7,36 +7,27 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query, Request
 from fastapi.responses import Response
 
-from mg_tui.api import docs
+from mg_tui.api import docs, work
 from mg_tui.api.access import NATIVE
-from mg_tui.api.errors import ApiError, as_conflict, spec_problem
-from mg_tui.api.garden import CallerOf, Garden, GardenOf, requester
+from mg_tui.api.errors import ApiError, as_conflict
+from mg_tui.api.garden import CallerOf, Garden, GardenOf
 from mg_tui.api.job_creation import read_gpus
 from mg_tui.api.jobs import KeyHeader
 from mg_tui.api.resources import (
-    PATIENCE,
     AfterQuery,
     LimitQuery,
     evaluation_listed,
     evaluation_shown,
     json_answer,
     list_body,
-    request_record,
     tagged,
 )
-from mg_tui.core.errors import SpecError
 from mg_tui.core.evaluation_spec import BASE, EvaluationSpec
 from mg_tui.core.options import options_of
-from mg_tui.core.request_body import read_spec_body
 from mg_tui.gate import Caller
 from mg_tui.gate.tokens import includes
-from mg_tui.runs import launch, operations
 from mg_tui.runs.evaluations import EvaluationFolder, resume_evaluation
-from mg_tui.runs.folder import new_run_id
-from mg_tui.runs.remove import remove_run
-from mg_tui.runs.state import RunState
 from mg_tui.runs.store import summarize_run
-from mg_tui.runs.worker_log import read_tail, strip_terminal_codes
 
 router = APIRouter(prefix=f"{NATIVE}/evaluations", tags=["evaluations"])
 
@@ -65,21 +56,11 @@ def create(
     from mg_tui.preflight.evaluation import launch_evaluation
 
     gpus, spec = _read_order(garden, caller, body)
-    claimed = garden.keys.claim(
-        idempotency_key,
-        caller=caller.name,
-        path=request.url.path,
-        body=body,
-        new_id=lambda: new_run_id(spec.name),
-    )
-    with claimed as claim:
-        folder = EvaluationFolder(garden.home / EvaluationFolder.parent / claim.resource_id)
-        if not (claim.repeated and folder.journal_file.is_file()):
-            folder = launch_evaluation(
-                spec, garden.settings, cwd=garden.cwd, gpus=gpus, run_id=claim.resource_id, bounds=garden.bounds
-            )
-        elif summarize_run(folder).state is RunState.CREATED:
-            launch.start_worker(folder, gpus)
+
+    def launch(run_id: str) -> EvaluationFolder:
+        return launch_evaluation(spec, garden.settings, cwd=garden.cwd, gpus=gpus, run_id=run_id, bounds=garden.bounds)
+
+    folder = work.create_once(request, garden, caller, body, idempotency_key, spec.name, EvaluationFolder, launch, gpus)
     run = summarize_run(folder)
     answer = tagged(request, run, lambda: evaluation_shown(run), status=201)
     answer.headers["Location"] = f"{request.url.path}/{folder.id}"
@@ -88,11 +69,7 @@ def create(
 
 def _read_order(garden: Garden, caller: Caller, body: dict[str, Any]) -> tuple[tuple[str, ...] | None, EvaluationSpec]:
     requested = read_gpus(body)
-    given = read_spec_body(EvaluationSpec, {name: value for name, value in body.items() if name != "gpus"})
-    try:
-        spec = EvaluationSpec.parse(given.values)
-    except SpecError as error:
-        raise spec_problem(error, dict(given.pointers)) from error
+    spec = work.read_spec(EvaluationSpec, {name: value for name, value in body.items() if name != "gpus"})
     if spec.endpoint is not None and not includes(caller.scope, "admin"):
         raise ApiError(403, "scope-too-small", "endpoint: sends rows to another server; needs scope admin.")
     for option in options_of(EvaluationSpec):
@@ -142,10 +119,8 @@ def rows(
 @router.get(
     "/{evaluation_id}/logs", summary="The end of the worker's log", responses=docs.answers("logs", 401, 404, 422)
 )
-def logs(garden: GardenOf, evaluation_id: str, lines: Annotated[int, Query(ge=1, le=5000)] = 200) -> Response:
-    folder = garden.find(EvaluationFolder, evaluation_id)
-    found = [garden.paths.redact(strip_terminal_codes(line)) for line in read_tail(folder.log_file, lines)]
-    return json_answer(list_body(found, has_more=False))
+def logs(garden: GardenOf, evaluation_id: str, lines: work.LinesQuery = 200) -> Response:
+    return work.logs(garden.paths, [garden.find(EvaluationFolder, evaluation_id).log_file], lines)
 
 
 @router.post(
@@ -155,10 +130,7 @@ def logs(garden: GardenOf, evaluation_id: str, lines: Annotated[int, Query(ge=1,
     responses=docs.answers("request", 401, 404, 409, status=202),
 )
 def stop(garden: GardenOf, caller: CallerOf, evaluation_id: str) -> Response:
-    folder = garden.find(EvaluationFolder, evaluation_id)
-    with as_conflict():
-        result = operations.request_stop(folder, requester(caller), patience=PATIENCE)
-    return json_answer(request_record(result), 202)
+    return work.stop(garden, caller, garden.find(EvaluationFolder, evaluation_id))
 
 
 @router.post(
@@ -181,6 +153,4 @@ def resume(garden: GardenOf, evaluation_id: str) -> Response:
     responses=docs.answers(None, 401, 404, 409, status=204),
 )
 def delete(garden: GardenOf, evaluation_id: str) -> Response:
-    with as_conflict():
-        remove_run(garden.find(EvaluationFolder, evaluation_id), permanently=True)
-    return Response(status_code=204)
+    return work.delete(garden.find(EvaluationFolder, evaluation_id))

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Body, Header, Query, Request
 from fastapi.responses import Response
 from fastapi.sse import EventSourceResponse
 
-from mg_tui.api import docs
+from mg_tui.api import docs, work
 from mg_tui.api.access import NATIVE
 from mg_tui.api.errors import ApiError, as_conflict
 from mg_tui.api.garden import CallerOf, Garden, GardenOf
@@ -27,11 +27,9 @@ from mg_tui.runs.remove import remove_run
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunSummary, summarize_run
 from mg_tui.runs.watch import RunWatch
-from mg_tui.runs.worker_log import read_tail, strip_terminal_codes
 
 router = APIRouter(prefix=f"{NATIVE}/training/jobs", tags=["training"])
 
-_MAX_LOG_LINES: Final = 5_000
 _CURVES: Final = (
     "loss",
     "learning_rate",
@@ -139,10 +137,8 @@ async def events(
 
 
 @router.get("/{job_id}/logs", summary="The end of the worker's log", responses=docs.answers("logs", 401, 404, 422))
-def logs(garden: GardenOf, job_id: str, lines: Annotated[int, Query(ge=1, le=_MAX_LOG_LINES)] = 200) -> Response:
-    folder = garden.find(RunFolder, job_id)
-    found = [garden.paths.redact(strip_terminal_codes(line)) for line in read_tail(folder.log_file, lines)]
-    return json_answer(list_body(found, has_more=False))
+def logs(garden: GardenOf, job_id: str, lines: work.LinesQuery = 200) -> Response:
+    return work.logs(garden.paths, [garden.find(RunFolder, job_id).log_file], lines)
 
 
 @router.get("/{job_id}/metrics", summary="Curves by column", responses=docs.answers("metrics", 401, 404))

@@ -6,41 +6,32 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Body, Query, Request
 from fastapi.responses import Response
 
-from mg_tui.api import docs
+from mg_tui.api import docs, work
 from mg_tui.api.access import NATIVE
-from mg_tui.api.errors import ApiError, as_conflict, spec_problem
-from mg_tui.api.garden import CallerOf, Garden, GardenOf, requester
+from mg_tui.api.errors import ApiError
+from mg_tui.api.garden import CallerOf, Garden, GardenOf
 from mg_tui.api.job_creation import read_gpus
 from mg_tui.api.jobs import KeyHeader
 from mg_tui.api.resources import (
-    PATIENCE,
     AfterQuery,
     LimitQuery,
     json_answer,
     list_body,
     page_of,
-    request_record,
     tagged,
 )
-from mg_tui.core.errors import SpecError
-from mg_tui.core.request_body import read_spec_body
 from mg_tui.core.serve_spec import ServeSpec, split_served
 from mg_tui.gate import Caller
 from mg_tui.gate.tokens import includes
 from mg_tui.preflight.serving import first_free_port, launch_server, listener_of
-from mg_tui.runs import launch, operations
-from mg_tui.runs.folder import new_run_id
-from mg_tui.runs.remove import remove_run
 from mg_tui.runs.servers import ServerFolder, server_record
 from mg_tui.runs.state import RunState
 from mg_tui.runs.store import RunSummary, summarize_run
-from mg_tui.runs.worker_log import read_tail, strip_terminal_codes
 
 router = APIRouter(prefix=f"{NATIVE}/models", tags=["models"])
 
 _RUNNING_AT_ONCE: Final = 4  # each keeps a model in memory
 _PLACE_FIELDS: Final = ("host", "behind_proxy", "allow_host", "tls_cert", "tls_key")
-_ERROR_FIELDS: Final = ("error", "what", "why", "hint")
 
 
 @router.post(
@@ -58,18 +49,13 @@ def serve(
     idempotency_key: KeyHeader = None,
 ) -> Response:
     gpus, spec = _read_order(garden, caller, body)
-    claimed = garden.keys.claim(
-        idempotency_key, caller=caller.name, path=request.url.path, body=body, new_id=lambda: new_run_id(spec.name)
-    )
-    with claimed as claim:
-        folder = ServerFolder(garden.home / ServerFolder.parent / claim.resource_id)
-        if not (claim.repeated and folder.journal_file.is_file()):
-            _require_place(garden)
-            folder = launch_server(
-                spec, garden.settings, cwd=garden.cwd, gpus=gpus, run_id=claim.resource_id, bounds=garden.bounds
-            )
-        elif summarize_run(folder).state is RunState.CREATED:
-            launch.start_worker(folder, gpus)
+
+    def create(run_id: str) -> ServerFolder:
+        if (running := work.count_running(garden, ServerFolder)) >= _RUNNING_AT_ONCE:
+            raise ApiError(429, "too-many-servers", f"{running} servers are running already; stop one first.")
+        return launch_server(spec, garden.settings, cwd=garden.cwd, gpus=gpus, run_id=run_id, bounds=garden.bounds)
+
+    folder = work.create_once(request, garden, caller, body, idempotency_key, spec.name, ServerFolder, create, gpus)
     server = summarize_run(folder)
     answer = tagged(request, server, lambda: _shown(garden, server, time.time()), status=201)
     answer.headers["Location"] = _path_of(folder.id)
@@ -107,14 +93,8 @@ def show(garden: GardenOf, server_id: str) -> Response:
     summary="The end of its log, and of that of the program that answers",
     responses=docs.answers("logs", 401, 404, 422),
 )
-def logs(garden: GardenOf, server_id: str, lines: Annotated[int, Query(ge=1, le=5000)] = 200) -> Response:
-    folder = garden.find(ServerFolder, server_id)
-    found = [
-        garden.paths.redact(strip_terminal_codes(line))
-        for file in sorted(folder.path.glob("*.log"))
-        for line in read_tail(file, lines)
-    ]
-    return json_answer(list_body(found, has_more=False))
+def logs(garden: GardenOf, server_id: str, lines: work.LinesQuery = 200) -> Response:
+    return work.logs(garden.paths, sorted(garden.find(ServerFolder, server_id).path.glob("*.log")), lines)
 
 
 @router.post(
@@ -124,10 +104,7 @@ def logs(garden: GardenOf, server_id: str, lines: Annotated[int, Query(ge=1, le=
     responses=docs.answers("request", 401, 404, 409, status=202),
 )
 def stop(garden: GardenOf, caller: CallerOf, server_id: str) -> Response:
-    folder = garden.find(ServerFolder, server_id)
-    with as_conflict():
-        result = operations.request_stop(folder, requester(caller), patience=PATIENCE)
-    return json_answer(request_record(result), 202)
+    return work.stop(garden, caller, garden.find(ServerFolder, server_id))
 
 
 @router.delete(
@@ -137,20 +114,14 @@ def stop(garden: GardenOf, caller: CallerOf, server_id: str) -> Response:
     responses=docs.answers(None, 401, 404, 409, status=204),
 )
 def delete(garden: GardenOf, server_id: str) -> Response:
-    with as_conflict():
-        remove_run(garden.find(ServerFolder, server_id), permanently=True)
-    return Response(status_code=204)
+    return work.delete(garden.find(ServerFolder, server_id))
 
 
 def _read_order(garden: Garden, caller: Caller, body: dict[str, Any]) -> tuple[tuple[str, ...] | None, ServeSpec]:
     gpus = read_gpus(body)
-    given = read_spec_body(ServeSpec, {name: value for name, value in body.items() if name != "gpus"})
-    try:
-        spec = ServeSpec.parse(given.values)
-    except SpecError as error:
-        raise spec_problem(error, dict(given.pointers)) from error
+    spec = work.read_spec(ServeSpec, {name: value for name, value in body.items() if name != "gpus"})
     _require_allowed(garden, caller, spec)
-    if "port" not in given.values and listener_of(spec).is_loopback:
+    if "port" not in spec.model_fields_set and listener_of(spec).is_loopback:
         spec = spec.model_copy(update={"port": first_free_port(spec.host)})
     return gpus, spec
 
@@ -176,12 +147,6 @@ def _require_allowed(garden: Garden, caller: Caller, spec: ServeSpec) -> None:
         garden.paths.require(spec.dataset, "dataset")
 
 
-def _require_place(garden: Garden) -> None:
-    running = sum(server.state is RunState.RUNNING for server in garden.list(ServerFolder))
-    if running >= _RUNNING_AT_ONCE:
-        raise ApiError(429, "too-many-servers", f"{running} servers are running already; stop one first.")
-
-
 def _shown(garden: Garden, server: RunSummary, now: float) -> dict[str, Any]:
     """A server; its texts without paths outside the roots."""
     redact, record = garden.paths.redact, server_record(server, now)
@@ -189,7 +154,6 @@ def _shown(garden: Garden, server: RunSummary, now: float) -> dict[str, Any]:
         name: {key: redact(value) if isinstance(value, str) else value for key, value in proof.items()}
         for name, proof in (record["proof"] or {}).items()
     }
-    error = {name: redact(str(text)) for name, text in server.view.error.items() if name in _ERROR_FIELDS and text}
     running = server.state is RunState.RUNNING
     return {
         "object": "server",
@@ -198,7 +162,7 @@ def _shown(garden: Garden, server: RunSummary, now: float) -> dict[str, Any]:
         "models": [redact(str(model)) for model in record["models"]],
         "proof": proofs or None,
         "warnings": [redact(warning.what) for warning in server.view.warnings],
-        "error": error or None,
+        "error": work.error_shown(garden.paths, server.view.error),
         "links": {"self": _path_of(server.id), "logs": f"{_path_of(server.id)}/logs"},
     }
 

@@ -15,7 +15,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 
-from mg_tui.api import engine_stream, evaluations, job_actions, model_jobs, servers
+from mg_tui.api import engine_stream, job_actions, work
 from mg_tui.api.app import create_gate
 from mg_tui.api.garden import Garden
 from mg_tui.api.job_events import EventFeeds
@@ -113,17 +113,17 @@ def workers():
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, workers):
     patch = pytest.MonkeyPatch()
-    work = tmp_path_factory.mktemp("work")
-    create_vision_dataset(work / DATASET, 2, force=True)
-    patch.chdir(work)
+    place = tmp_path_factory.mktemp("work")
+    create_vision_dataset(place / DATASET, 2, force=True)
+    patch.chdir(place)
     patch.setenv("HF_HUB_OFFLINE", "1")
     patch.setattr(launch, "start_worker", workers.start)
-    for module in (evaluations, job_actions, model_jobs, servers):
+    for module in (work, job_actions):
         patch.setattr(module, "PATIENCE", 0.0)  # nobody answers a request
     patch.setattr(launch, "start_waiter", lambda _folder: 1)
     for module in (engine_stream, token_view):
         patch.setattr(module, "EngineProcess", _refuse)
-    yield work / "home"
+    yield place / "home"
     patch.undo()
 
 
